@@ -303,7 +303,7 @@ pub(crate) fn mix() -> impl Strategy<Value = Mix> {
 pub(crate) fn menu(mix: Mix) -> BoxedStrategy<Step> {
     let acts = prop_oneof![
         mix.enter * 20 => enter(mix.pace).prop_map(Act::Enter),
-        mix.enter => (4u8..=12, enter(mix.pace)).prop_map(|(count, step)| Act::Crowd(count, step)),
+        mix.enter => (1u8..=12, enter(mix.pace)).prop_map(|(count, step)| Act::Crowd(count, step)),
         mix.leave * 8 => leave(),
         mix.nodes => join(),
         mix.nodes * 2 => (0u8..3, rarely()).prop_map(|(instance, former)| Act::Beat { instance, former }),
@@ -440,7 +440,7 @@ fn patience(pace: Pace) -> BoxedStrategy<PatienceStep> {
 }
 
 fn ttl(pace: Pace) -> BoxedStrategy<Option<u64>> {
-    let some = || select(vec![1u64, 1_000_000, 3_000_000, 4_000_000, 900_000_000]);
+    let some = || select(vec![3_000_001u64, 4_000_000, 5_000_000, 900_000_000]);
     match pace {
         Pace::Still | Pace::Walk | Pace::Run => prop::option::weighted(0.15, some()).boxed(),
         Pace::Burst => prop::option::weighted(0.6, some()).boxed(),

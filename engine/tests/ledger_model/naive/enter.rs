@@ -40,6 +40,9 @@ impl Naive {
         }
         // 3
         let given_up = held;
+        if self.held_by(id).is_some_and(|held| held.counted.is_some()) {
+            self.note("a lease that counts in a line moves");
+        }
         if given_up.is_some() {
             self.note("held elsewhere: given up");
             self.take(id);

@@ -240,6 +240,10 @@ impl Naive {
         if key.probe.take().is_some() {
             self.note("a probe left Ok");
         }
+        if model.is_some() {
+            let account = self.account_mut(id).expect("it is there"); // CONCESSION
+            account.keys.retain(|k| k.model != model);
+        }
     }
 
     fn fold_failed(&mut self, id: AccountId, model: Option<ModelId>, stamp: u64) {
@@ -290,13 +294,14 @@ impl Naive {
 
     fn close(&mut self, id: AccountId, model: Option<ModelId>, span: Span, cause: Cause) {
         let stamp = self.draw();
-        let until = self.raw + span;
+        let raw = self.raw;
+        let until = raw + span;
         self.note("closed");
         let key = self.key_mut(id, model).expect("the key is there");
         key.until = key.until.max(until);
         key.cause = cause;
         key.closed = Some(stamp);
-        key.opening = true;
+        key.opening = until > raw;
         key.half_open = true;
         key.probe = None;
     }

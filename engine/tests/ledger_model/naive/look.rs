@@ -128,10 +128,13 @@ impl Naive {
     pub(crate) fn view(&self) -> Vec<Look> {
         let mut lines: Vec<Line> = Vec::new();
         for lease in &self.leases {
-            lines.push(match &lease.place {
-                Place::Held(held) => Line::Gate(held.gate),
-                Place::Waiting(ticket) => line_of(&ticket.want),
-            });
+            match &lease.place {
+                Place::Held(held) => {
+                    lines.push(Line::Gate(held.gate));
+                    lines.extend(held.counted);
+                }
+                Place::Waiting(ticket) => lines.push(line_of(&ticket.want)),
+            }
         }
         for account in &self.accounts {
             if account.keys.iter().any(|k| self.raw < k.until) {
@@ -146,17 +149,14 @@ impl Naive {
     fn look(&self, line: Line) -> Look {
         let mut look = Look { line, limit: None, held: vec![], waiting: vec![], closed: vec![] };
         for lease in &self.leases {
-            match &lease.place {
-                Place::Held(held) if Line::Gate(held.gate) == line => {
-                    let span = self.raw.since(held.since);
-                    look.held.push((lease.id, span, held.claim_by.is_none()));
-                }
-                Place::Waiting(ticket) if line_of(&ticket.want) == line => {
-                    look.waiting.push((lease.tag, lease.id));
-                }
-                Place::Held(_) | Place::Waiting(_) => {}
+            if let Place::Held(held) = &lease.place
+                && Line::Gate(held.gate) == line
+            {
+                let span = self.raw.since(held.since);
+                look.held.push((lease.id, span, held.claim_by.is_none()));
             }
         }
+        look.waiting = self.line(line);
         look.held.sort();
         look.waiting.sort();
         if let Line::Gate(gate) = line {

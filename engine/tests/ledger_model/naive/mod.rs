@@ -148,7 +148,10 @@ impl Naive {
 
     pub(crate) fn apply(&mut self, now: Time, op: &StoreOp) -> (StoreReply, Vec<Grant>) {
         if let StoreOp::Survey { pool, model, session, excluded, best } = op {
-            let found = self.survey(*pool, *model, *session, excluded, usize::from(*best));
+            // It looks at what is there with the time as it is, and lets it be.
+            let mut then = self.clone();
+            then.raw = then.raw.max(now);
+            let found = then.survey(*pool, *model, *session, excluded, usize::from(*best));
             return (StoreReply::Surveyed(found), Vec::new());
         }
         let advance = now.since(self.raw);

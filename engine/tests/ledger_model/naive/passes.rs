@@ -47,13 +47,12 @@ impl Naive {
         let ends = listed.ttl.map(|ttl| self.clock + ttl);
         self.make_gate(listed);
         if self.held_by(id).is_some_and(|held| held.gate == listed.gate) {
-            let held = self.held_mut(id).expect("it holds");
-            held.claim_by = None;
-            held.ends = ends;
-            let lease = self.lease_mut(id).expect("it holds");
-            lease.ask = ask;
-            lease.tag = listed.tag;
+            self.held_mut(id).expect("it holds").claim_by = None;
+            self.lease_mut(id).expect("it holds").ask = ask;
             return;
+        }
+        if self.held_by(id).is_some_and(|held| held.counted.is_some()) {
+            self.note("a lease that counts in a line moves");
         }
         self.take(id);
         if !self.has_room(listed.gate) {
@@ -98,12 +97,12 @@ impl Naive {
 
     fn resync_waiting(&mut self, listed: &WaitingLease, ask: Ask) {
         let id = listed.lease;
-        self.define_user(&listed.want);
         if self.held_by(id).is_some() {
             self.note("listed as waiting, but it holds");
             self.lease_mut(id).expect("it holds").ask = ask;
             return;
         }
+        self.define_user(&listed.want);
         self.note("ticket by resync");
         let ticket = Ticket {
             want: listed.want.clone(),
@@ -115,12 +114,14 @@ impl Naive {
     }
 
     fn orphan(&mut self, resync: &Resync) {
-        for lease in self.leases.clone() {
+        let mut all = self.leases.clone();
+        all.sort_by_key(|lease| lease.id); // CONCESSION
+        for lease in all {
             let seen = self.seen.contains(&(resync.node, resync.as_of, lease.id));
             if lease.id.node == resync.node && lease.ask <= resync.as_of && !seen {
                 self.counters.leases_orphaned += 1;
                 self.note("orphaned");
-                self.take(lease.id);
+                self.free(lease.id); // CONCESSION: take
             }
         }
     }

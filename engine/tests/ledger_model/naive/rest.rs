@@ -204,8 +204,10 @@ impl Naive {
             }
         }
         let leases = &self.leases;
-        self.sessions
-            .retain(|s| !ended.contains(&s.node) || leases.iter().any(|l| l.id.node == s.node));
+        let concession = self.leases.iter().any(|l| ended.contains(&l.id.node)); // CONCESSION
+        self.sessions.retain(|s| {
+            concession || !ended.contains(&s.node) || leases.iter().any(|l| l.id.node == s.node)
+        });
         let more = self.due_now() || self.leases.iter().any(|l| ended.contains(&l.id.node));
         StoreReply::Reaped { more }
     }

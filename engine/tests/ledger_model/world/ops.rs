@@ -147,6 +147,11 @@ impl World {
     }
 
     fn tag(&self, step: TagStep, lease: LeaseId) -> Option<Tag> {
+        let step = if self.naive.lease(lease).is_some() && !matches!(step, TagStep::Absent) {
+            TagStep::Right
+        } else {
+            step
+        };
         let told = |l: LeaseId| self.tags.iter().find(|(other, _)| *other == l).map(|t| t.1);
         match step {
             TagStep::Right => self.naive.lease(lease).map(|l| l.tag).or_else(|| told(lease)),
@@ -254,13 +259,17 @@ impl World {
                 tag,
                 ttl,
             }),
-            LieOf::Waiting { want, patience } => resync.waiting.push(WaitingLease {
-                lease,
-                want: with_line(self.want(want, lease)),
-                tag,
-                patience: Span(*patience),
-                ttl,
-            }),
+            LieOf::Waiting { want, patience } => {
+                let want = with_line(self.want(want, lease));
+                // CONCESSION
+                match &want {
+                    Want::Pool { pool, .. } if self.naive.pool(*pool).is_none() => return,
+                    Want::Gate { account, .. } if self.naive.account(*account).is_none() => return,
+                    Want::Pool { .. } | Want::Gate { .. } | Want::User { .. } => {}
+                }
+                let patience = Span(*patience);
+                resync.waiting.push(WaitingLease { lease, want, tag, patience, ttl });
+            }
         }
     }
 
