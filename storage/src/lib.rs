@@ -8,6 +8,13 @@ use std::future::Future;
 use sluice_engine::{StoreFault, StoreOp, StoreReply, Time};
 
 pub mod fate;
+mod faulty;
+mod memory;
+mod watch;
+
+pub use faulty::FaultyStore;
+pub use memory::MemoryStore;
+pub use watch::{GrantSink, Watch};
 
 /// A store of slots. See [`sluice_engine::store`] for what each operation means.
 pub trait Store: Send + Sync + 'static {
