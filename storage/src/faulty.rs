@@ -138,7 +138,7 @@ mod tests {
     impl Store for Note {
         fn try_now(&self, now: Time, op: StoreOp) -> Result<StoreReply, StoreOp> {
             let StoreOp::Reap { max } = op else { return Err(op) };
-            self.0.lock().unwrap().push((now, max));
+            self.0.lock().expect("no panic").push((now, max));
             Ok(StoreReply::Reaped { more: false })
         }
 
@@ -170,7 +170,7 @@ mod tests {
             told.push(one.await.expect("no operation panics"));
         }
         sleep(duration(rates().late_max + rates().timeout)).await;
-        let seen = store.inner().0.lock().unwrap().clone();
+        let seen = store.inner().0.lock().expect("no panic").clone();
         (told, seen)
     }
 

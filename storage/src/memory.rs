@@ -169,7 +169,7 @@ mod tests {
             let (heard, looked) = (heard.clone(), store.clone());
             let sink: GrantSink = Arc::new(move |grant| {
                 assert!(looked.view().is_some(), "no lock is held while a sink is called");
-                heard.lock().unwrap().push((name, grant));
+                heard.lock().expect("no panic").push((name, grant));
             });
             store.subscribe(Instance(name.into()), sink);
         }
@@ -178,7 +178,7 @@ mod tests {
         assert!(matches!(store.try_now(now, enter(one, 1)), Ok(StoreReply::Held { .. })));
         assert!(matches!(store.try_now(now, enter(two, 2)), Ok(StoreReply::Waiting { .. })));
         assert_eq!(store.try_now(now, leave(one, 1)), Ok(StoreReply::Done));
-        let heard = heard.lock().unwrap();
+        let heard = heard.lock().expect("no panic");
         assert_eq!(heard.len(), 1);
         assert_eq!((heard[0].0, heard[0].1.lease.node), ("two", two));
     }

@@ -224,12 +224,12 @@ mod tests {
     #[test]
     fn a_message_with_quotes_stays_valid_json() {
         let error = ApiError::invalid("say \"no\"\n");
-        let json: serde_json::Value = serde_json::from_str(&error.to_json()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&error.to_json()).expect("valid");
         assert_eq!(json["error"]["message"], "say \"no\"\n");
         assert_eq!(json["type"], "error");
         let event = error.to_event();
         assert!(event.starts_with(b"event: error\ndata: {"));
-        assert_eq!(super::sse::events(&event).count(), 1);
+        assert_eq!(sse::events(&event).count(), 1);
     }
 
     #[test]

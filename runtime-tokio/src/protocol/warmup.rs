@@ -114,12 +114,12 @@ mod tests {
     #[test]
     fn a_model_name_with_quotes_stays_valid_json() {
         let model = "a\"b\n";
-        let plain: serde_json::Value = serde_json::from_str(&answer(model)).unwrap();
+        let plain: serde_json::Value = serde_json::from_str(&answer(model)).expect("valid");
         assert_eq!(plain["model"], model);
         let stream = stream(model);
         let events: Vec<_> = sse::events(&stream).collect();
         assert_eq!(events.len(), 7);
-        let start: serde_json::Value = serde_json::from_slice(&events[0].data).unwrap();
+        let start: serde_json::Value = serde_json::from_slice(&events[0].data).expect("valid");
         assert_eq!(start["message"]["model"], model);
         assert_eq!(events[6].name, b"message_stop");
     }
