@@ -8,7 +8,7 @@ use crate::directory::Directory;
 ///
 /// # Errors
 /// Why not.
-pub fn check(directory: &Directory, user: UserId) -> Result<(), Denial> {
+pub(crate) fn check(directory: &Directory, user: UserId) -> Result<(), Denial> {
     match directory.users.get(&user).map(|user| user.balance_cents) {
         Some(None) => Ok(()),
         Some(Some(cents)) if cents > 0 => Ok(()),

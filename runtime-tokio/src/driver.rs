@@ -46,7 +46,9 @@ impl<S: Watch> Driver<S> {
     ) -> Rc<Self> {
         let (pushed, grants) = mpsc::unbounded_channel();
         // Bounded by the tickets of this node. A closed channel is a worker that has ended.
-        let sink = move |grant: Grant| drop(pushed.send(grant));
+        let sink = move |grant: Grant| {
+            let _ = pushed.send(grant);
+        };
         store.subscribe(config.instance.clone(), Arc::new(sink));
         let engine = Engine::new(config, directory.roster.clone());
         let driver = Rc::new(Self {

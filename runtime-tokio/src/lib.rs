@@ -19,7 +19,6 @@ pub mod net;
 mod permit;
 pub mod protocol;
 pub mod serve;
-mod session;
 pub mod telemetry;
 pub mod upstream;
 pub mod wire;

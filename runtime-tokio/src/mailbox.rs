@@ -12,7 +12,7 @@ use sluice_engine::{AccountId, Attempt, Verdict};
 
 /// What a request's task is told to do.
 #[derive(Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Send the request to this account.
     Forward {
         /// Which try, from 1.
@@ -33,7 +33,7 @@ pub enum Command {
 
 /// See the module's documentation.
 #[derive(Default)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     commands: RefCell<VecDeque<Command>>,
     /// The attempt whose end the engine has not been told.
     open: Cell<Option<Attempt>>,
@@ -44,7 +44,7 @@ pub struct Mailbox {
 
 impl Mailbox {
     /// Puts a command in.
-    pub fn put(&self, command: Command) {
+    pub(crate) fn put(&self, command: Command) {
         if let Command::Forward { attempt, .. } = command {
             self.open.set(Some(attempt));
         }
@@ -53,7 +53,7 @@ impl Mailbox {
     }
 
     /// Asks for the end of an attempt.
-    pub fn cancel(&self, attempt: Attempt) {
+    pub(crate) fn cancel(&self, attempt: Attempt) {
         self.cancelled.set(Some(attempt));
         self.wake();
     }
@@ -65,7 +65,7 @@ impl Mailbox {
     }
 
     /// The next command.
-    pub async fn next(&self) -> Command {
+    pub(crate) async fn next(&self) -> Command {
         poll_fn(|cx| match self.take() {
             Some(command) => Poll::Ready(command),
             None => {
@@ -77,12 +77,12 @@ impl Mailbox {
     }
 
     /// The next command, if there is one.
-    pub fn take(&self) -> Option<Command> {
+    pub(crate) fn take(&self) -> Option<Command> {
         self.commands.borrow_mut().pop_front()
     }
 
     /// Returns when this attempt is to stop.
-    pub async fn cancelled(&self, attempt: Attempt) {
+    pub(crate) async fn cancelled(&self, attempt: Attempt) {
         poll_fn(|cx| {
             if self.cancelled.get() == Some(attempt) {
                 return Poll::Ready(());
@@ -94,7 +94,7 @@ impl Mailbox {
     }
 
     /// The attempt whose end the engine is now told; `None` if there is none open.
-    pub fn close(&self) -> Option<Attempt> {
+    pub(crate) fn close(&self) -> Option<Attempt> {
         self.open.take()
     }
 }

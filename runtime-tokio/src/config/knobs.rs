@@ -96,7 +96,6 @@ macro_rules! words {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Deserialize)]
         #[serde(rename_all = "snake_case")]
-        #[expect(missing_docs, reason = "the words are those of the engine's enum")]
         pub enum $name { $($variant),* }
 
         impl From<$name> for $of {

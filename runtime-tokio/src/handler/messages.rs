@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response};
 use sluice_engine::roster::Platform;
-use sluice_engine::{RequestSpec, Verdict};
+use sluice_engine::session::{self, Prefix, Scope};
+use sluice_engine::{RequestSpec, SessionKey, Verdict};
 use sluice_storage::Watch;
 
 use super::{Asked, body, error_response, refuse};
@@ -20,7 +21,6 @@ use crate::permit::Permit;
 use crate::protocol::anthropic::Skim;
 use crate::protocol::error::ApiError;
 use crate::protocol::{sse, warmup};
-use crate::session::session_key;
 use crate::telemetry::AccessLog;
 use crate::upstream::forward::{End, Forward};
 use crate::wire::{Answer, Stalled, Wire, respond};
@@ -60,7 +60,7 @@ async fn understand<N: Net, S: Watch>(
         group,
         platform: Platform::Anthropic,
         model: model_id(&skim.model),
-        session: session_key(group, user, &skim),
+        session: session_key(Scope { group, platform: Platform::Anthropic, user }, &skim),
         stream: skim.stream,
         warmup: directory.intercepts && warmup::is_warmup(&bytes),
     };
@@ -77,6 +77,18 @@ async fn understand<N: Net, S: Watch>(
         log: Rc::new(log),
     };
     Ok((asked, spec))
+}
+
+/// The session of a request: by the id that the client gives, else by how the conversation begins.
+fn session_key(scope: Scope, skim: &Skim<'_>) -> Option<SessionKey> {
+    let id = skim.user_id.as_deref().and_then(session::in_user_id);
+    let given = id.and_then(|id| session::explicit(scope, id));
+    let prefix = Prefix {
+        system: skim.system.unwrap_or_default().as_bytes(),
+        tools: skim.tools.unwrap_or_default().as_bytes(),
+        first_user: skim.first_user.unwrap_or_default().as_bytes(),
+    };
+    given.or_else(|| session::by_prefix(scope, prefix))
 }
 
 /// The life of a request, as its task sees it.
