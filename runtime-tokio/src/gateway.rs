@@ -138,6 +138,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
+        builder.auto_date_header(N::DATES);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             biased; // What can be served at once is served first.

@@ -27,7 +27,7 @@ use tokio::time::sleep;
 use crate::directory::digest;
 use crate::net::Net;
 use crate::protocol::sse;
-use crate::wire::{Answer, Stalled, Wire, respond};
+use crate::wire::{Answer, CutOff, Wire, respond};
 
 /// How requests with one key are answered.
 #[derive(Clone, Debug)]
@@ -189,7 +189,7 @@ impl Mock {
             drop(tokio::task::spawn_local(async move {
                 let service = service_fn(|request| mock.clone().handle(request));
                 let mut builder = http1::Builder::new();
-                builder.timer(TokioTimer::new());
+                builder.timer(TokioTimer::new()).auto_date_header(N::DATES);
                 // A reset is a service's error, and a client that leaves is its own affair.
                 drop(builder.serve_connection(TokioIo::new(stream), service).await);
             }));
@@ -353,14 +353,14 @@ impl Story {
         })
     }
 
-    async fn torn(self, wire: Wire, _open: Open) -> Result<(), Stalled> {
+    async fn torn(self, wire: Wire, _open: Open) -> Result<(), CutOff> {
         let text = self.plain().to_string();
         wire.open(head(200, "application/json"));
         wire.send(Bytes::from(text[..text.len() / 2].to_owned())).await?;
-        Err(Stalled)
+        Err(CutOff)
     }
 
-    async fn stream(self, wire: Wire, fault: Option<Fault>, open: Open) -> Result<(), Stalled> {
+    async fn stream(self, wire: Wire, fault: Option<Fault>, open: Open) -> Result<(), CutOff> {
         wire.open(head(200, "text/event-stream"));
         let send = async |data: Value| {
             let name = data["type"].as_str().unwrap_or_default().to_owned();
@@ -385,7 +385,7 @@ impl Story {
         for (n, word) in self.words().enumerate() {
             sleep(self.behaviour.pace).await;
             if matches!(fault, Some(Fault::Truncate)) && n >= half {
-                return Err(Stalled);
+                return Err(CutOff);
             }
             send(json!({"type": "content_block_delta", "index": 0,
                         "delta": {"type": "text_delta", "text": word}}))

@@ -14,6 +14,8 @@ pub trait Net: 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
     /// Where connections arrive.
     type Listener: 'static;
+    /// Whether answers carry a `date`, which is the machine's time and not the runtime's.
+    const DATES: bool = true;
 
     /// Listens at an address; with `shared`, beside other listeners there.
     fn bind(address: SocketAddr, shared: bool) -> impl Future<Output = io::Result<Self::Listener>>;
@@ -59,7 +61,8 @@ impl Net for TcpNet {
 
     async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = listener.accept().await?;
-        stream.set_nodelay(true)?;
+        // It fails on a connection that is broken already, which its reader will find out.
+        let _ = stream.set_nodelay(true);
         Ok((stream, peer))
     }
 

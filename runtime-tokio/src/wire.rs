@@ -17,19 +17,20 @@ use bytes::Bytes;
 use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// The client has not taken a frame for too long.
+/// The answer cannot be brought to its end: its client does not read, or its source broke off where
+/// only a broken connection can say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stalled;
+pub struct CutOff;
 
-impl fmt::Display for Stalled {
+impl fmt::Display for CutOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the client does not read its answer")
+        f.write_str("the answer was cut off")
     }
 }
 
-impl std::error::Error for Stalled {}
+impl std::error::Error for CutOff {}
 
-type Flow = Pin<Box<dyn Future<Output = Result<(), Stalled>>>>;
+type Flow = Pin<Box<dyn Future<Output = Result<(), CutOff>>>>;
 
 #[derive(Default)]
 struct Slot {
@@ -71,7 +72,7 @@ impl Wire {
     ///
     /// # Errors
     /// That takes too long.
-    pub async fn send(&self, frame: Bytes) -> Result<(), Stalled> {
+    pub async fn send(&self, frame: Bytes) -> Result<(), CutOff> {
         assert!(self.opened(), "a frame follows a head");
         if frame.is_empty() {
             return Ok(());
@@ -79,7 +80,7 @@ impl Wire {
         if self.occupied() {
             // Whoever takes the frame polls the flow next: nobody needs to be woken.
             let taken = poll_fn(|_| if self.occupied() { Poll::Pending } else { Poll::Ready(()) });
-            tokio::time::timeout(self.stall_timeout, taken).await.map_err(|_| Stalled)?;
+            tokio::time::timeout(self.stall_timeout, taken).await.map_err(|_| CutOff)?;
         }
         self.slot.frame.set(Some(frame));
         Ok(())
@@ -114,7 +115,7 @@ impl Answer {
 /// The response that a flow makes. The flow must decide on a head.
 pub async fn respond<F>(stall_timeout: Duration, flow: impl FnOnce(Wire) -> F) -> Response<Answer>
 where
-    F: Future<Output = Result<(), Stalled>> + 'static,
+    F: Future<Output = Result<(), CutOff>> + 'static,
 {
     let slot = Rc::new(Slot::default());
     let mut flow: Option<Flow> = Some(Box::pin(flow(Wire { slot: slot.clone(), stall_timeout })));
@@ -135,12 +136,12 @@ where
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = Stalled;
+    type Error = CutOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Stalled>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
         loop {
             if let Some(frame) = self.slot.frame.take() {
                 return Poll::Ready(Some(Ok(Frame::data(frame))));
@@ -151,8 +152,8 @@ impl Body for Answer {
             match flow.as_mut().poll(cx) {
                 Poll::Ready(result) => {
                     self.flow = None;
-                    if let Err(stalled) = result {
-                        return Poll::Ready(Some(Err(stalled)));
+                    if let Err(cut_off) = result {
+                        return Poll::Ready(Some(Err(cut_off)));
                     }
                 }
                 Poll::Pending => match self.slot.frame.take() {

@@ -23,7 +23,7 @@ use crate::protocol::error::ApiError;
 use crate::protocol::{sse, warmup};
 use crate::telemetry::AccessLog;
 use crate::upstream::forward::{End, Forward};
-use crate::wire::{Answer, Stalled, Wire, respond};
+use crate::wire::{Answer, CutOff, Wire, respond};
 
 /// Serves a request.
 pub(crate) async fn messages<N: Net, S: Watch>(
@@ -97,7 +97,7 @@ async fn serve<N: Net, S: Watch>(
     asked: Asked,
     spec: RequestSpec,
     wire: Wire,
-) -> Result<(), Stalled> {
+) -> Result<(), CutOff> {
     let permit = Permit::arrive(&worker.driver, spec, asked.log.clone());
     let mut last = None;
     loop {
@@ -118,7 +118,7 @@ async fn serve<N: Net, S: Watch>(
     }
 }
 
-async fn ping(asked: &Asked, wire: &Wire) -> Result<(), Stalled> {
+async fn ping(asked: &Asked, wire: &Wire) -> Result<(), CutOff> {
     if !asked.stream {
         return Ok(());
     }
@@ -135,7 +135,7 @@ async fn finish(
     wire: &Wire,
     verdict: Verdict,
     last: Option<End>,
-) -> Result<(), Stalled> {
+) -> Result<(), CutOff> {
     let (refusal, told) = last.map_or((None, false), |end| (end.refusal, end.told));
     if let Verdict::Intercepted { .. } = verdict {
         return intercepted(asked, wire).await;
@@ -153,7 +153,7 @@ async fn finish(
     if told { Ok(()) } else { wire.send(error.to_event()).await }
 }
 
-async fn intercepted(asked: &Asked, wire: &Wire) -> Result<(), Stalled> {
+async fn intercepted(asked: &Asked, wire: &Wire) -> Result<(), CutOff> {
     asked.log.status(200);
     if asked.stream {
         if !wire.opened() {

@@ -78,7 +78,7 @@ mod tests {
 
     fn outcome(status: u16, header: Option<(&'static str, &'static str)>) -> Outcome {
         let mut headers = HeaderMap::new();
-        for (name, value) in header {
+        if let Some((name, value)) = header {
             headers.insert(name, value.parse().expect("a header"));
         }
         classify(status, &headers, b"", Time(1_000_000)).0

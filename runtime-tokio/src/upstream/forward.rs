@@ -26,7 +26,7 @@ use crate::permit::Permit;
 use crate::protocol::anthropic::Usage;
 use crate::protocol::error::ApiError;
 use crate::protocol::json;
-use crate::wire::{Stalled, Wire};
+use crate::wire::{CutOff, Wire};
 
 /// The most bytes of an upstream's error that are read.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
@@ -62,7 +62,7 @@ pub(crate) struct Forward<'a, N: Net, S: Watch> {
 
 impl<N: Net, S: Watch> Forward<'_, N, S> {
     /// Runs the attempt to its end, or until it is cancelled.
-    pub(crate) async fn run(self) -> Result<End, Stalled> {
+    pub(crate) async fn run(self) -> Result<End, CutOff> {
         let total = Clock::after(self.worker.total_timeout);
         tokio::select! {
             biased; // A cancelled attempt does nothing more, even if it could.
@@ -71,7 +71,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
     }
 
-    async fn go(&self, total: Instant) -> Result<End, Stalled> {
+    async fn go(&self, total: Instant) -> Result<End, CutOff> {
         // Gone from the directory while the roster still had it: as good as not there.
         let Some(account) = self.worker.driver.directory.accounts.get(&self.account) else {
             return Ok(Outcome::Unreachable.into());
@@ -159,7 +159,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         mut exchange: Exchange<N>,
         model: Option<String>,
         total: Instant,
-    ) -> Result<End, Stalled> {
+    ) -> Result<End, CutOff> {
         let mut held = BytesMut::new();
         let whole = loop {
             match self.chunk(&mut exchange, total).await {
@@ -195,8 +195,11 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
                     self.worker.pool.keep(self.account, exchange);
                     return Ok(Outcome::Completed.into());
                 }
-                // Only a broken connection can say now that the answer is not whole.
-                Err(()) => return Err(Stalled),
+                Err(()) => {
+                    drop(exchange);
+                    self.permit.ended(Outcome::Truncated);
+                    return Err(CutOff);
+                }
             }
         }
     }
@@ -207,7 +210,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         mut exchange: Exchange<N>,
         mut relay: Relay,
         total: Instant,
-    ) -> Result<End, Stalled> {
+    ) -> Result<End, CutOff> {
         let mut by = total;
         loop {
             let chunk = match self.chunk(&mut exchange, by).await {
