@@ -40,6 +40,8 @@ struct Slot {
     opened: Cell<bool>,
     /// The answer's length, if it is whole.
     length: Cell<Option<u64>>,
+    /// The flow has ended without bringing the answer to its end.
+    cut_off: Cell<bool>,
 }
 
 /// The flow's end of the wire.
@@ -73,10 +75,10 @@ impl Wire {
     /// # Errors
     /// That takes too long.
     pub async fn send(&self, frame: Bytes) -> Result<(), CutOff> {
-        assert!(self.opened(), "a frame follows a head");
         if frame.is_empty() {
             return Ok(());
         }
+        assert!(self.opened(), "a frame follows a head");
         if self.occupied() {
             // Whoever takes the frame polls the flow next: nobody needs to be woken.
             let taken = poll_fn(|_| if self.occupied() { Poll::Pending } else { Poll::Ready(()) });
@@ -120,8 +122,10 @@ where
     let slot = Rc::new(Slot::default());
     let mut flow: Option<Flow> = Some(Box::pin(flow(Wire { slot: slot.clone(), stall_timeout })));
     let head = poll_fn(|cx| {
-        let done = flow.as_mut().is_none_or(|flow| flow.as_mut().poll(cx).is_ready());
-        if done {
+        let result = flow.as_mut().map_or(Poll::Ready(Ok(())), |flow| flow.as_mut().poll(cx));
+        let done = result.is_ready();
+        if let Poll::Ready(result) = result {
+            slot.cut_off.set(result.is_err());
             flow = None;
         }
         match slot.head.take() {
@@ -147,14 +151,12 @@ impl Body for Answer {
                 return Poll::Ready(Some(Ok(Frame::data(frame))));
             }
             let Some(flow) = &mut self.flow else {
-                return Poll::Ready(None);
+                return Poll::Ready(self.slot.cut_off.take().then_some(Err(CutOff)));
             };
             match flow.as_mut().poll(cx) {
                 Poll::Ready(result) => {
+                    self.slot.cut_off.set(result.is_err());
                     self.flow = None;
-                    if let Err(cut_off) = result {
-                        return Poll::Ready(Some(Err(cut_off)));
-                    }
                 }
                 Poll::Pending => match self.slot.frame.take() {
                     Some(frame) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
