@@ -81,6 +81,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Bytes of all bodies that are held at once.
     pub parked_bytes_max: usize,
+    /// Clients' connections at once; further ones wait to be accepted.
+    pub connections_max: usize,
     /// From a connection's first byte to the end of a request's head.
     pub header_timeout_ms: u64,
     /// Between two pieces of a request's body.
@@ -98,6 +100,7 @@ impl Default for Limits {
         Self {
             body_bytes_max: 100 * 1024 * 1024,
             parked_bytes_max: 1024 * 1024 * 1024,
+            connections_max: 20_000,
             header_timeout_ms: 30_000,
             body_idle_timeout_ms: 60_000,
             client_stall_timeout_ms: 120_000,
@@ -329,6 +332,9 @@ impl Config {
         let mut mistakes = Vec::new();
         if self.server.workers == 0 {
             mistakes.push("server.workers must be at least 1".to_owned());
+        }
+        if self.limits.connections_max == 0 {
+            mistakes.push("limits.connections_max must be at least 1".to_owned());
         }
         if self.limits.body_bytes_max > self.limits.parked_bytes_max {
             mistakes.push("limits.parked_bytes_max must hold one body at least".to_owned());

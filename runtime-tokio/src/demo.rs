@@ -18,9 +18,10 @@ use crate::mock::{Behaviour, Fault, Mock};
 use crate::net::{Net, TcpNet};
 use crate::serve::{self, Addresses};
 
-/// Name, words between greeting and name, balance in cents.
+/// Name, and balance in cents.
 const USERS: [(&str, i64); 3] = [("alice", 1_000), ("bob", 1_000), ("carol", 0)];
-const ACCOUNTS: [&str; 4] = ["swift", "steady", "slow", "flaky"];
+/// Name, and priority: the slow one is asked when the others are busy.
+const ACCOUNTS: [(&str, u32); 4] = [("swift", 0), ("steady", 0), ("slow", 1), ("flaky", 0)];
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Runs the demo until the process is told to stop.
@@ -79,7 +80,7 @@ fn upstream() -> Rc<Mock> {
     ];
     let flaky = Behaviour { faults, ..named("flaky") };
     let all = [named("swift"), named("steady"), slow, flaky];
-    let keys = ACCOUNTS.iter().map(|name| account_key(name)).zip(all);
+    let keys = ACCOUNTS.iter().map(|(name, _)| account_key(name)).zip(all);
     Mock::new(Seed(1), keys)
 }
 
@@ -105,11 +106,11 @@ fn configuration(listen: SocketAddr, admin: SocketAddr, upstream: SocketAddr) ->
              keys = [{{ sha256 = \"{hash}\", group = \"demo\" }}]\n"
         );
     }
-    for name in ACCOUNTS {
+    for (name, priority) in ACCOUNTS {
         let _ = write!(
             text,
             "[[accounts]]\nname = \"{name}\"\nbase_url = \"http://{upstream}\"\n\
-             api_key = \"{}\"\nconcurrency = 2\ngroups = [\"demo\"]\n",
+             api_key = \"{}\"\nconcurrency = 2\npriority = {priority}\ngroups = [\"demo\"]\n",
             account_key(name)
         );
     }

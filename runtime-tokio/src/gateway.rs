@@ -30,6 +30,7 @@ use crate::handler::body::Parking;
 use crate::handler::{error_response, messages, refuse, request_id};
 use crate::net::Net;
 use crate::protocol::error::ApiError;
+use crate::stall::StallGuard;
 use crate::upstream::pool::Pool;
 use crate::wire::Answer;
 
@@ -69,10 +70,11 @@ pub struct Worker<N: Net, S: Watch> {
     pub(crate) parking: Parking,
     pub(crate) body_bytes_max: usize,
     pub(crate) body_idle_timeout: Duration,
-    pub(crate) stall_timeout: Duration,
+    stall_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) total_timeout: Duration,
     header_timeout: Duration,
+    connections_max: usize,
     index: usize,
     minted: Cell<u64>,
     phase: watch::Receiver<Phase>,
@@ -97,6 +99,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
             idle_timeout: ms(upstream.idle_timeout_ms),
             total_timeout: ms(upstream.total_timeout_ms),
             header_timeout: ms(limits.header_timeout_ms),
+            connections_max: limits.connections_max.div_ceil(config.server.workers),
             index,
             minted: Cell::new(0),
             phase,
@@ -109,11 +112,12 @@ impl<N: Net, S: Watch> Worker<N, S> {
         let mut connections = JoinSet::new();
         let mut phase = self.phase.clone();
         loop {
+            let room = connections.len() < self.connections_max;
             let accepted = tokio::select! {
                 biased; // No connection is taken after the signal.
                 _ = phase.wait_for(|phase| *phase == Phase::Draining) => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = N::accept(&listener) => accepted,
+                accepted = N::accept(&listener), if room => accepted,
             };
             match accepted {
                 Ok((stream, _)) => {
@@ -139,7 +143,8 @@ impl<N: Net, S: Watch> Worker<N, S> {
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
         builder.auto_date_header(N::DATES);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(StallGuard::new(stream, self.stall_timeout));
+        let mut connection = pin!(builder.serve_connection(stream, service));
         let ended = tokio::select! {
             biased; // What can be served at once is served first.
             ended = connection.as_mut() => ended,
@@ -183,7 +188,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
 }
 
 /// After a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// For readiness that comes back by itself.
 const READY_RETRY_SECS: u64 = 1;
 

@@ -19,6 +19,7 @@ pub mod net;
 mod permit;
 pub mod protocol;
 pub mod serve;
+mod stall;
 pub mod telemetry;
 pub mod upstream;
 pub mod wire;

@@ -13,7 +13,7 @@ use sluice_runtime_tokio::{demo, serve, telemetry};
 /// A gateway for LLM APIs: users share accounts fairly, sessions stay at home, failures are passed
 /// over.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version)]
 struct Cli {
     /// What the log shows: error, warn, info, debug, or a filter like "info,hyper=debug".
     #[arg(long, global = true, default_value = "info")]

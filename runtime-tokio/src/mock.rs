@@ -259,10 +259,10 @@ impl Mock {
         let story = Story { model: asked.model.clone(), id: format!("msg_mock_{n}"), behaviour };
         if asked.stream {
             let flow = |wire| story.stream(wire, fault, open);
-            return Ok(respond(Duration::from_secs(60), flow).await);
+            return Ok(respond(flow).await);
         }
         if matches!(fault, Some(Fault::Truncate)) {
-            return Ok(respond(Duration::from_secs(60), |wire| story.torn(wire, open)).await);
+            return Ok(respond(|wire| story.torn(wire, open)).await);
         }
         open.whole.set(true);
         let mut response = json_answer(200, &story.plain());
@@ -356,7 +356,7 @@ impl Story {
     async fn torn(self, wire: Wire, _open: Open) -> Result<(), CutOff> {
         let text = self.plain().to_string();
         wire.open(head(200, "application/json"));
-        wire.send(Bytes::from(text[..text.len() / 2].to_owned())).await?;
+        wire.send(Bytes::from(text[..text.len() / 2].to_owned())).await;
         Err(CutOff)
     }
 
@@ -370,17 +370,17 @@ impl Story {
             "id": self.id, "type": "message", "role": "assistant", "model": self.model,
             "content": [], "stop_reason": null, "stop_sequence": null,
             "usage": {"input_tokens": 12, "output_tokens": 1}}}))
-        .await?;
-        send(json!({"type": "ping"})).await?;
+        .await;
+        send(json!({"type": "ping"})).await;
         if let Some(Fault::ErrorEvent(kind)) = fault {
             let error = json!({"type": kind, "message": "the upstream says so"});
-            send(json!({"type": "error", "error": error})).await?;
+            send(json!({"type": "error", "error": error})).await;
             open.whole.set(true);
             return Ok(());
         }
         send(json!({"type": "content_block_start", "index": 0,
                     "content_block": {"type": "text", "text": ""}}))
-        .await?;
+        .await;
         let half = self.behaviour.words / 2;
         for (n, word) in self.words().enumerate() {
             sleep(self.behaviour.pace).await;
@@ -389,15 +389,16 @@ impl Story {
             }
             send(json!({"type": "content_block_delta", "index": 0,
                         "delta": {"type": "text_delta", "text": word}}))
-            .await?;
+            .await;
         }
-        send(json!({"type": "content_block_stop", "index": 0})).await?;
+        send(json!({"type": "content_block_stop", "index": 0})).await;
         send(json!({"type": "message_delta",
                     "delta": {"stop_reason": "end_turn", "stop_sequence": null},
                     "usage": {"output_tokens": self.behaviour.words.max(1)}}))
-        .await?;
+        .await;
         open.whole.set(true);
-        send(json!({"type": "message_stop"})).await
+        send(json!({"type": "message_stop"})).await;
+        Ok(())
     }
 }
 

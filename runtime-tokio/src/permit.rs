@@ -105,6 +105,9 @@ impl<S: Watch> Permit<S> {
     }
 }
 
+/// What the log says of a request whose client went away before there was a head.
+const STATUS_LEFT: u16 = 499;
+
 impl<S: Watch> Drop for Permit<S> {
     fn drop(&mut self) {
         let req = self.live.req;
@@ -118,6 +121,7 @@ impl<S: Watch> Drop for Permit<S> {
         }
         self.live.orphaned.set(true);
         if !self.decided.get() {
+            self.live.log.status(STATUS_LEFT);
             self.driver.event(Event::Abandoned { req });
             self.ended(Outcome::Cancelled);
         }

@@ -11,14 +11,12 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// The answer cannot be brought to its end: its client does not read, or its source broke off where
-/// only a broken connection can say so.
+/// The answer's source broke off where only a broken connection can say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CutOff;
 
@@ -47,7 +45,6 @@ struct Slot {
 /// The flow's end of the wire.
 pub struct Wire {
     slot: Rc<Slot>,
-    stall_timeout: Duration,
 }
 
 impl Wire {
@@ -71,21 +68,14 @@ impl Wire {
     }
 
     /// Hands over a frame, as soon as the one before has been taken.
-    ///
-    /// # Errors
-    /// That takes too long.
-    pub async fn send(&self, frame: Bytes) -> Result<(), CutOff> {
+    pub async fn send(&self, frame: Bytes) {
         if frame.is_empty() {
-            return Ok(());
+            return;
         }
         assert!(self.opened(), "a frame follows a head");
-        if self.occupied() {
-            // Whoever takes the frame polls the flow next: nobody needs to be woken.
-            let taken = poll_fn(|_| if self.occupied() { Poll::Pending } else { Poll::Ready(()) });
-            tokio::time::timeout(self.stall_timeout, taken).await.map_err(|_| CutOff)?;
-        }
+        // Whoever takes the frame polls the flow next: nobody needs to be woken.
+        poll_fn(|_| if self.occupied() { Poll::Pending } else { Poll::Ready(()) }).await;
         self.slot.frame.set(Some(frame));
-        Ok(())
     }
 
     fn occupied(&self) -> bool {
@@ -115,12 +105,12 @@ impl Answer {
 }
 
 /// The response that a flow makes. The flow must decide on a head.
-pub async fn respond<F>(stall_timeout: Duration, flow: impl FnOnce(Wire) -> F) -> Response<Answer>
+pub async fn respond<F>(flow: impl FnOnce(Wire) -> F) -> Response<Answer>
 where
     F: Future<Output = Result<(), CutOff>> + 'static,
 {
     let slot = Rc::new(Slot::default());
-    let mut flow: Option<Flow> = Some(Box::pin(flow(Wire { slot: slot.clone(), stall_timeout })));
+    let mut flow: Option<Flow> = Some(Box::pin(flow(Wire { slot: slot.clone() })));
     let head = poll_fn(|cx| {
         let result = flow.as_mut().map_or(Poll::Ready(Ok(())), |flow| flow.as_mut().poll(cx));
         let done = result.is_ready();

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use sluice_engine::Time;
 use sluice_engine::rng::Seed;
 use sluice_runtime_tokio::auth::KeyHash;
 use sluice_runtime_tokio::clock::Clock;
@@ -59,6 +60,18 @@ impl Plan {
         self
     }
 
+    /// Adds an account at whose address nobody listens.
+    #[must_use]
+    pub fn dead_account(mut self, name: &str, more: &str) -> Self {
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+        self.users += &format!(
+            "[[accounts]]\nname = \"{name}\"\nbase_url = \"http://{}\"\napi_key = \"dead\"\n\
+             concurrency = 1\ngroups = [\"main\"]\n{more}\n",
+            gone.expect("a free port")
+        );
+        self
+    }
+
     /// Further tables of the configuration.
     #[must_use]
     pub fn settings(mut self, toml: &str) -> Self {
@@ -101,13 +114,13 @@ pub fn named(name: &str) -> Behaviour {
 }
 
 /// A world that runs.
-pub struct World {
+pub struct World<S: Watch = MemoryStore> {
     /// The gateway's only worker.
-    pub worker: Rc<Worker<TcpNet, MemoryStore>>,
+    pub worker: Rc<Worker<TcpNet, S>>,
     /// The upstream of all accounts.
     pub mock: Rc<Mock>,
     /// The store.
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<S>,
     /// Where clients connect.
     pub address: SocketAddr,
     /// Where operators connect.
@@ -122,9 +135,18 @@ const TEST_MAX: Duration = Duration::from_secs(60);
 
 /// Runs a test in a world, and then checks that nothing is left of it in the gateway.
 pub fn run<F: Future<Output = Rc<World>>>(plan: Plan, test: impl FnOnce(Rc<World>) -> F) {
+    run_on(plan, MemoryStore::new, test);
+}
+
+/// [`run`], with the store that `store` makes of the present time.
+pub fn run_on<S: Watch, F: Future<Output = Rc<World<S>>>>(
+    plan: Plan,
+    store: impl FnOnce(Time) -> S,
+    test: impl FnOnce(Rc<World<S>>) -> F,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let whole = async {
-        let world = test(World::start(plan).await).await;
+        let world = test(World::start(plan, store).await).await;
         world.until_quiet().await;
         assert_eq!(world.worker.driver.check_invariants(), Vec::<String>::new());
     };
@@ -132,8 +154,8 @@ pub fn run<F: Future<Output = Rc<World>>>(plan: Plan, test: impl FnOnce(Rc<World
     runtime.expect("a runtime").block_on(LocalSet::new().run_until(bounded));
 }
 
-impl World {
-    async fn start(plan: Plan) -> Rc<Self> {
+impl<S: Watch> World<S> {
+    async fn start(plan: Plan, store: impl FnOnce(Time) -> S) -> Rc<Self> {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let bind = async || TcpNet::bind(any, false).await.expect("a free port");
         let (listener, upstream, operators) = (bind().await, bind().await, bind().await);
@@ -142,7 +164,7 @@ impl World {
         drop(tokio::task::spawn_local(mock.clone().serve::<TcpNet>(upstream)));
         let directory = Arc::new(Directory::new(&config).expect("a good configuration"));
         let clock = Clock::system();
-        let store = Arc::new(MemoryStore::new(clock.now()));
+        let store = Arc::new(store(clock.now()));
         let (phase, watched) = watch::channel(Phase::Serving);
         let setup = Setup {
             config: Arc::new(config),
@@ -153,6 +175,12 @@ impl World {
             seed: Seed(7),
         };
         let worker = Worker::start(setup, watched);
+        let ready = async || {
+            while !worker.driver.ready() {
+                tokio::task::yield_now().await;
+            }
+        };
+        ready().await;
         let (address, admin) = (address_of(&listener), address_of(&operators));
         let looked = admin::serve::<TcpNet, _>(operators, store.clone(), directory.clone());
         drop(tokio::task::spawn_local(looked));

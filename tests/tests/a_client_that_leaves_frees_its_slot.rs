@@ -65,3 +65,17 @@ fn while_it_waits_in_line() {
         world
     });
 }
+
+#[test]
+fn when_it_stops_reading() {
+    let forever = Behaviour { words: usize::MAX / 2, ..named("one") };
+    let plan = plan(forever).settings("[limits]\nclient_stall_timeout_ms = 50\n");
+    run(plan, async |world| {
+        let reply = world.ask("alice", &hello(true)).await;
+        assert_eq!(reply.status(), 200);
+        // The connection stays open, but nobody reads.
+        world.until_quiet().await;
+        drop(reply);
+        world
+    });
+}

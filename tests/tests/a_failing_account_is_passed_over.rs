@@ -1,7 +1,10 @@
 //! Whatever goes wrong before the first content: the client gets the next account's answer.
 
+use std::rc::Rc;
+
 use sluice_runtime_tokio::mock::{Behaviour, Fault};
 use sluice_tests::{Plan, hello, named, run, text_of};
+use tokio::sync::Semaphore;
 
 fn plan(fault: Fault) -> Plan {
     let bad = Behaviour { faults: vec![(1000, fault)], ..named("bad") };
@@ -68,6 +71,67 @@ fn its_stream_begins_with_an_error() {
 #[test]
 fn its_plain_answer_breaks_off_in_the_middle() {
     the_good_account_answers(Fault::Truncate, false);
+}
+
+#[test]
+fn nobody_listens_at_its_address() {
+    let plan = Plan::default().user("alice", 2, "").dead_account("bad", "priority = 0").account(
+        "good",
+        2,
+        named("good"),
+        "priority = 1",
+    );
+    run(plan, async |world| {
+        for stream in [false, true] {
+            assert_eq!(world.ask("alice", &hello(stream)).await.status(), 200);
+        }
+        world
+    });
+}
+
+#[test]
+fn it_does_not_answer_in_time() {
+    let silent = Behaviour { hold: Some(Rc::new(Semaphore::new(0))), ..named("bad") };
+    let plan = Plan::default()
+        .user("alice", 2, "")
+        .account("bad", 2, silent, "priority = 0")
+        .account("good", 2, named("good"), "priority = 1")
+        .settings("[upstream]\nheader_timeout_ms = 20\n");
+    run(plan, async |world| {
+        let events = world.ask("alice", &hello(true)).await.events().await;
+        assert!(text_of(&events).starts_with("I am good."));
+        world.mock.until("mock-bad", |stats| stats.open == 0 && stats.left == 1).await;
+        world
+    });
+}
+
+#[test]
+fn everybody_fails_and_the_client_is_told_whose_fault_it_is() {
+    let table = [
+        (Fault::Status(429, "rate_limit_error", Some(7)), 429, "rate_limit_error", "7"),
+        (Fault::Status(529, "overloaded_error", Some(9)), 503, "overloaded_error", "9"),
+        (Fault::Status(500, "api_error", None), 502, "upstream_error", ""),
+        (Fault::Status(403, "permission_error", None), 502, "upstream_error", ""),
+        (Fault::Reset, 502, "upstream_error", ""),
+    ];
+    for (fault, status, kind, retry_after) in table {
+        let bad = || Behaviour { faults: vec![(1000, fault.clone())], ..named("bad") };
+        let plan = Plan::default().user("alice", 2, "").account("a", 2, bad(), "").account(
+            "b",
+            2,
+            bad(),
+            "",
+        );
+        run(plan, async move |world| {
+            let mut reply = world.ask("alice", &hello(true)).await;
+            assert_eq!((reply.status(), reply.header("retry-after")), (status, retry_after));
+            assert_eq!(reply.json().await["error"]["type"], kind);
+            for key in ["mock-a", "mock-b"] {
+                assert_eq!(world.mock.stats(key).requests, 1, "{status}: {key} was asked once");
+            }
+            world
+        });
+    }
 }
 
 #[test]

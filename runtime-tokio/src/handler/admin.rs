@@ -17,6 +17,7 @@ use sluice_engine::{GateId, LeaseId, ModelId};
 use sluice_storage::Watch;
 
 use crate::directory::Directory;
+use crate::gateway::ACCEPT_PAUSE;
 use crate::net::Net;
 use crate::protocol::error::ApiError;
 use crate::wire::Answer;
@@ -29,7 +30,8 @@ pub async fn serve<N: Net, S: Watch>(
 ) {
     loop {
         let Ok((stream, _)) = N::accept(&listener).await else {
-            tokio::task::yield_now().await;
+            // Out of files, for instance: the loop must not spin.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let (store, directory) = (store.clone(), directory.clone());

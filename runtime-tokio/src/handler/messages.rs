@@ -32,10 +32,7 @@ pub(crate) async fn messages<N: Net, S: Watch>(
     request_id: String,
 ) -> Response<Answer> {
     match understand(&worker, request, &request_id).await {
-        Ok((asked, spec)) => {
-            let stall_timeout = worker.stall_timeout;
-            respond(stall_timeout, |wire| serve(worker, asked, spec, wire)).await
-        }
+        Ok((asked, spec)) => respond(|wire| serve(worker, asked, spec, wire)).await,
         Err(error) => {
             tracing::info!(request_id, status = error.status, why = &*error.message, "refused");
             refuse(&error, &request_id)
@@ -102,7 +99,7 @@ async fn serve<N: Net, S: Watch>(
     let mut last = None;
     loop {
         match permit.next().await {
-            Command::Ping => ping(&asked, &wire).await?,
+            Command::Ping => ping(&asked, &wire).await,
             Command::Forward { attempt, account } => {
                 let (worker, permit, wire, asked) = (&worker, &permit, &wire, &asked);
                 let end = Forward { worker, permit, wire, asked, attempt, account }.run().await?;
@@ -110,50 +107,45 @@ async fn serve<N: Net, S: Watch>(
                 last = Some(end);
             }
             Command::Finish { verdict, trail } => {
-                let answered = finish(&asked, &wire, verdict, last).await;
+                finish(&asked, &wire, verdict, last).await;
                 permit.finished(verdict, &trail);
-                return answered;
+                return Ok(());
             }
         }
     }
 }
 
-async fn ping(asked: &Asked, wire: &Wire) -> Result<(), CutOff> {
+async fn ping(asked: &Asked, wire: &Wire) {
     if !asked.stream {
-        return Ok(());
+        return;
     }
     if !wire.opened() {
         asked.log.status(200);
         wire.open(asked.stream_head());
     }
-    wire.send(sse::event("ping", "{\"type\": \"ping\"}")).await
+    wire.send(sse::event("ping", "{\"type\": \"ping\"}")).await;
 }
 
 /// Tells the client how it ended, as far as it has not been told.
-async fn finish(
-    asked: &Asked,
-    wire: &Wire,
-    verdict: Verdict,
-    last: Option<End>,
-) -> Result<(), CutOff> {
+async fn finish(asked: &Asked, wire: &Wire, verdict: Verdict, last: Option<End>) {
     let (refusal, told) = last.map_or((None, false), |end| (end.refusal, end.told));
     if let Verdict::Intercepted { .. } = verdict {
         return intercepted(asked, wire).await;
     }
     let Some(error) = ApiError::of(verdict, refusal) else {
         debug_assert!(wire.opened(), "what was completed was answered");
-        return Ok(());
+        return;
     };
     asked.log.status(error.status);
     if !wire.opened() {
         let (head, body) = error_response(&error, &asked.request_id);
         wire.answer(head, body);
-        return Ok(());
+    } else if !told {
+        wire.send(error.to_event()).await;
     }
-    if told { Ok(()) } else { wire.send(error.to_event()).await }
 }
 
-async fn intercepted(asked: &Asked, wire: &Wire) -> Result<(), CutOff> {
+async fn intercepted(asked: &Asked, wire: &Wire) {
     asked.log.status(200);
     if asked.stream {
         if !wire.opened() {
@@ -165,5 +157,4 @@ async fn intercepted(asked: &Asked, wire: &Wire) -> Result<(), CutOff> {
     head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head.headers_mut().insert(super::REQUEST_ID, asked.request_id_header());
     wire.answer(head, Bytes::from(warmup::answer(&asked.model)));
-    Ok(())
 }

@@ -187,10 +187,10 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
         self.asked.forget_body();
         self.wire.open(response);
-        self.wire.send(held.freeze()).await?;
+        self.wire.send(held.freeze()).await;
         loop {
             match self.chunk(&mut exchange, total).await {
-                Ok(Some(chunk)) => self.wire.send(chunk).await?,
+                Ok(Some(chunk)) => self.wire.send(chunk).await,
                 Ok(None) => {
                     self.worker.pool.keep(self.account, exchange);
                     return Ok(Outcome::Completed.into());
@@ -229,14 +229,14 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
                 Step::Failed(outcome) => return Ok(outcome.into()),
                 Step::Start(bytes) => {
                     self.start(head);
-                    self.wire.send(bytes).await?;
+                    self.wire.send(bytes).await;
                 }
-                Step::Send(bytes) => self.wire.send(bytes).await?,
+                Step::Send(bytes) => self.wire.send(bytes).await,
                 Step::Broken(bytes) => {
                     if !self.wire.opened() {
                         self.start(head);
                     }
-                    self.wire.send(bytes).await?;
+                    self.wire.send(bytes).await;
                     return Ok(End { told: true, ..Outcome::Truncated.into() });
                 }
             }

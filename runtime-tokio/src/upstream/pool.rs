@@ -31,8 +31,6 @@ pub(crate) struct Link<N: Net> {
     sender: http1::SendRequest<Full<Bytes>>,
     /// `None` once it has ended.
     connection: Option<Pin<Box<Connection<N>>>>,
-    /// It has served a request before.
-    reused: bool,
 }
 
 /// Why there is no answer.
@@ -50,7 +48,7 @@ impl<N: Net> Link<N> {
     async fn open(endpoint: &Endpoint) -> Option<Self> {
         let stream = N::connect(&endpoint.host, endpoint.port).await.ok()?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-        Some(Self { sender, connection: Some(Box::pin(connection)), reused: false })
+        Some(Self { sender, connection: Some(Box::pin(connection)) })
     }
 
     /// Lets the connection do what it can.
@@ -144,15 +142,15 @@ impl<N: Net> Pool<N> {
         }
     }
 
-    /// Sends a request and waits for the answer's head. If a kept connection turns out to have been
-    /// closed meanwhile, a new one is taken.
+    /// Sends a request and waits for the answer's head. If a kept connection breaks before any byte of
+    /// an answer, as one that the upstream was about to close does, a new one is tried, once.
     pub(crate) async fn send(
         &self,
         account: AccountId,
         endpoint: &Endpoint,
         request: &Request<Full<Bytes>>,
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
-        while let Some(link) = self.take(account) {
+        if let Some(link) = self.take(account) {
             match self.send_on(link, request.clone()).await {
                 Err(NoAnswer::Broken) => {}
                 done @ (Ok(_) | Err(NoAnswer::Connect | NoAnswer::HeadTimeout)) => return done,
@@ -170,7 +168,6 @@ impl<N: Net> Pool<N> {
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
         match timeout(self.header_timeout, link.send(request)).await {
             Err(_) => Err(NoAnswer::HeadTimeout),
-            Ok(Err(error)) if link.reused && error.is_parse() => Err(NoAnswer::Connect),
             Ok(Err(_)) => Err(NoAnswer::Broken),
             Ok(Ok(response)) => {
                 let (parts, body) = response.into_parts();
@@ -198,7 +195,6 @@ impl<N: Net> Pool<N> {
         if !link.usable() {
             return;
         }
-        link.reused = true;
         let mut idle = self.idle.borrow_mut();
         let kept = idle.entry(account).or_default();
         if kept.len() >= self.idle_max && !kept.is_empty() {
