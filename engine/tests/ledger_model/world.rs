@@ -221,9 +221,12 @@ impl World {
         self.lost = vec![false; usize::from(self.setup.instances)];
     }
 
-    fn run(&mut self, op: StoreOp) {
+    fn run(&mut self, mut op: StoreOp) {
         let now = Time(self.machine);
         // CONCESSION
+        if let StoreOp::Resync(resync) = &mut op {
+            resync.waiting.retain(|waiting| self.naive.known(&waiting.want));
+        }
         let mut trial = self.naive.clone();
         trial.notes.clear();
         trial.apply(now, &op);

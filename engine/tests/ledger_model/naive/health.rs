@@ -15,6 +15,7 @@ pub(crate) struct Account {
     pub(crate) limit: Limit,
     pub(crate) priority: u32,
     pub(crate) oauth: bool,
+    pub(crate) listed: bool, // CONCESSION
     pub(crate) operator: Operator,
     /// The stamp of the last assignment, 0 for never.
     pub(crate) last_assigned: u64,
@@ -96,6 +97,7 @@ impl Naive {
                 limit: Limit::Closed,
                 priority: 0,
                 oauth: false,
+                listed: false,
                 operator: Operator::Serving,
                 last_assigned: 0,
                 keys: vec![Key::new(None)],
@@ -183,6 +185,22 @@ impl Naive {
                 self.notes.push("probing");
             }
         }
+    }
+
+    /// CONCESSION
+    pub(crate) fn forget_unlisted(&mut self) {
+        let now = self.clone();
+        self.accounts.retain(|a| {
+            let gate = GateId::Account(a.id);
+            let clean =
+                |k: &Key| !k.half_open && k.failures == 0 && k.ejections == 0 && k.quarantines == 0;
+            a.listed
+                || a.operator != Operator::Serving
+                || now.held(gate) > 0
+                || now.line_length(sluice_engine::ledger::history::Line::Gate(gate)) > 0
+                || now.pools.iter().any(|p| p.members.contains(&a.id))
+                || !a.keys.iter().all(clean)
+        });
     }
 
     pub(crate) fn is_probe(&self, lease: LeaseId) -> bool {
@@ -284,7 +302,8 @@ impl Naive {
         }
         let raw = self.raw;
         let key = self.key_mut(id, model).expect("the key is there");
-        if explicit && raw < key.until && raw + span > key.until {
+        if explicit && raw < key.until && raw + span >= key.until {
+            key.cause = cause; // CONCESSION, and > above
             key.until = raw + span;
             self.note("a closing lengthened");
         } else {
@@ -333,10 +352,11 @@ impl Naive {
         model: Option<ModelId>,
         change: HealthChange,
     ) {
-        let Some(account) = self.accounts.iter_mut().find(|a| a.id == id) else {
+        if self.account(id).is_none() {
             self.note("health of an unknown account");
-            return;
-        };
+        }
+        self.account_or_new(id);
+        let account = self.accounts.iter_mut().find(|a| a.id == id).expect("it is known now");
         match change {
             HealthChange::Proved(lease) => {
                 for key in &mut account.keys {

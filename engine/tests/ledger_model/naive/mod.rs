@@ -176,6 +176,7 @@ impl Naive {
             StoreOp::Reap { max } => self.reap(*max),
         };
         self.forget_idle_users();
+        self.forget_unlisted();
         (reply, std::mem::take(&mut self.grants))
     }
 

@@ -86,8 +86,12 @@ impl Naive {
                 match self.users.iter_mut().find(|u| u.id == user) {
                     None => self.users.push(User { id: user, limit, version }),
                     Some(known) if listed.limit.is_some() && version >= known.version => {
+                        let raised = super::proper(limit) > super::proper(known.limit);
                         known.limit = limit;
                         known.version = version;
+                        if raised {
+                            self.settle(GateId::User(user)); // CONCESSION
+                        }
                     }
                     Some(_) => {}
                 }
@@ -102,7 +106,15 @@ impl Naive {
             self.lease_mut(id).expect("it holds").ask = ask;
             return;
         }
-        self.define_user(&listed.want);
+        if self.define_user(&listed.want)
+            && let sluice_engine::store::Want::User { user, .. } = &listed.want
+        {
+            self.settle(GateId::User(*user)); // CONCESSION
+            if self.held_by(id).is_some() {
+                self.lease_mut(id).expect("it holds").ask = ask;
+                return;
+            }
+        }
         self.note("ticket by resync");
         let ticket = Ticket {
             want: listed.want.clone(),
@@ -111,6 +123,15 @@ impl Naive {
         };
         self.leases.retain(|l| l.id != id);
         self.leases.push(Lease { id, ask, tag: listed.tag, place: Place::Waiting(ticket) });
+    }
+
+    pub(crate) fn known(&self, want: &sluice_engine::store::Want) -> bool {
+        use sluice_engine::store::Want;
+        match want {
+            Want::Pool { pool, .. } => self.pool(*pool).is_some_and(|p| !p.members.is_empty()),
+            Want::Gate { account, .. } => self.account(*account).is_some(),
+            Want::User { .. } => true,
+        }
     }
 
     fn orphan(&mut self, resync: &Resync) {

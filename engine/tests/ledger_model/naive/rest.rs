@@ -101,10 +101,12 @@ impl Naive {
         self.rules = define.health;
         for account in &mut self.accounts {
             account.limit = Limit::Closed;
+            account.listed = false;
         }
         for def in &define.accounts {
             let account = self.account_or_new(def.account);
             account.limit = def.limit;
+            account.listed = true;
             account.priority = def.priority;
             account.oauth = def.oauth;
         }

@@ -261,12 +261,6 @@ impl World {
             }),
             LieOf::Waiting { want, patience } => {
                 let want = with_line(self.want(want, lease));
-                // CONCESSION
-                match &want {
-                    Want::Pool { pool, .. } if self.naive.pool(*pool).is_none() => return,
-                    Want::Gate { account, .. } if self.naive.account(*account).is_none() => return,
-                    Want::Pool { .. } | Want::Gate { .. } | Want::User { .. } => {}
-                }
                 let patience = Span(*patience);
                 resync.waiting.push(WaitingLease { lease, want, tag, patience, ttl });
             }
