@@ -24,7 +24,8 @@ fn behaviour(name: &str) -> Behaviour {
 fn no_account_has_more_open_than_it_takes() {
     let plan = Plan::default().user("alice", 1000, "").user("bob", 10, "").settings(
         // Ejections would only make the test slower.
-        "[policy]\nfailures_to_eject = 1000\nserver_error_switches_max = 10\nextra_wait_slots = 100\n",
+        "[policy]\nfailures_to_eject = 1000\nserver_error_switches_max = 10\n\
+         extra_wait_slots = 100\n",
     );
     let names = ["one", "two", "three"];
     let plan =
