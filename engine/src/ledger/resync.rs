@@ -2,18 +2,16 @@
 
 use alloc::vec::Vec;
 
-use super::gate::GateIx;
+use super::gate::{GateIx, LineIx};
 use super::history::{Ending, Way};
 use super::{Key, Ledger};
-use crate::ids::{Ask, GateId, LeaseId, NodeId};
-use crate::store::{Enter, HeldLease, Limit, Resync, StoreReply, Version, WaitingLease};
+use crate::ids::{Ask, GateId, LeaseId, ModelId, NodeId};
+use crate::store::{Enter, HeldLease, Limit, Resync, StoreReply, Version, WaitingLease, Want};
 
 impl Ledger {
     pub(super) fn resync(&mut self, resync: Resync) -> StoreReply {
         let Resync { node, ask, as_of, busy, held, waiting, last } = resync;
-        for lease in busy.into_iter().filter(|lease| lease.node == node) {
-            self.with_lease(lease, |lease| lease.seen = lease.seen.max(as_of));
-        }
+        self.spare(node, as_of, busy);
         for lease in held.into_iter().filter(|held| held.lease.node == node) {
             if self.is_news(lease.lease, ask) {
                 self.hold(lease, ask);
@@ -31,8 +29,22 @@ impl Ledger {
             self.leave_orphans(node, as_of);
         }
         self.settle_all();
-        self.drop_idle();
         StoreReply::Done
+    }
+
+    /// Notes busy leases as seen. The first ask of one may yet arrive before the pass is over.
+    fn spare(&mut self, node: NodeId, as_of: Ask, busy: Vec<LeaseId>) {
+        let mut absent = Vec::new();
+        for lease in busy.into_iter().filter(|lease| lease.node == node) {
+            let seen = self.with_lease(lease, |lease| lease.seen = lease.seen.max(as_of));
+            if seen.is_none() {
+                absent.push(((lease.request, lease.attempt), as_of));
+            }
+        }
+        if let Some(record) = self.nodes.get_mut(&node) {
+            record.awaited.retain(|_, seen| *seen >= as_of);
+            record.awaited.extend(absent);
+        }
     }
 
     /// Whether a call of that number may still change the lease.
@@ -58,7 +70,10 @@ impl Ledger {
         self.with_lease(id, |lease| {
             lease.ask = ask;
             lease.tag = held.tag;
-            lease.model = held.model;
+            lease.model = match held.gate {
+                GateId::User(_) => ModelId(0),
+                GateId::Account(_) => held.model,
+            };
             lease.ttl = held.ttl;
         });
         if !self.gates.hot[ix as usize].has_room() {
@@ -70,28 +85,47 @@ impl Ledger {
     fn gate_for(&mut self, held: &HeldLease) -> GateIx {
         match held.gate {
             GateId::User(user) => {
-                let (limit, version) = held.limit.unwrap_or(UNKNOWN_LIMIT);
-                self.define_user(user, limit, version)
+                let known = self.gates.find(held.gate);
+                match (held.limit, known) {
+                    (None, Some(ix)) => ix,
+                    (limit, _) => {
+                        let (limit, version) = limit.unwrap_or(UNKNOWN_LIMIT);
+                        self.define_user(user, limit, version)
+                    }
+                }
             }
-            GateId::Account(_) => self.gates.make(held.gate).0,
+            GateId::Account(account) => self.make_account(account),
         }
     }
 
     fn wait(&mut self, waiting: WaitingLease, ask: Ask) {
         let WaitingLease { lease: id, want, tag, patience, ttl } = waiting;
-        let slot = self.lease(id).map(|lease| lease.slot.is_some());
-        if slot == Some(true) {
+        match &want {
+            Want::Gate { account, .. } => {
+                let ix = self.make_account(*account);
+                self.idle.push(LineIx::Gate(ix));
+            }
+            Want::Pool { pool, .. } => {
+                let ix = self.gates.make_pool(*pool);
+                self.idle.push(LineIx::Pool(ix));
+            }
+            Want::User { .. } => {}
+        }
+        let wanted = self.wanted(&want);
+        if self.lease(id).is_some_and(|lease| lease.slot.is_some()) {
             self.with_lease(id, |lease| lease.ask = ask);
             return;
         }
-        let Some(wanted) = self.wanted(&want).filter(|wanted| wanted.line_max.is_some()) else {
-            return;
-        };
-        self.leave_line(id);
+        let Some(wanted) = wanted else { return };
+        if self.lease(id).is_some_and(|lease| lease.line != Some(wanted.line())) {
+            self.leave_line(id);
+        }
         let enter = Enter { lease: id, ask, want, tag: Some(tag), patience: Some(patience), ttl };
         self.describe(&enter, Some(tag), &wanted);
         self.with_lease(id, |lease| lease.ask = ask);
-        self.join_line(id, wanted.line());
+        if self.lease(id).is_some_and(|lease| lease.line.is_none()) {
+            self.join_line(id, wanted.line());
+        }
     }
 
     fn leave_orphans(&mut self, node: NodeId, as_of: Ask) {
