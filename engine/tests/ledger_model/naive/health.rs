@@ -258,10 +258,19 @@ impl Naive {
         if key.probe.take().is_some() {
             self.note("a probe left Ok");
         }
-        if model.is_some() {
-            let account = self.account_mut(id).expect("it is there"); // CONCESSION
-            account.keys.retain(|k| k.model != model);
-        }
+        self.forget_clean(id);
+    }
+
+    /// CONCESSION A6
+    fn forget_clean(&mut self, id: AccountId) {
+        let account = self.account_mut(id).expect("it is there");
+        account.keys.retain(|k| {
+            k.model.is_none()
+                || k.half_open
+                || k.failures > 0
+                || k.ejections > 0
+                || k.quarantines > 0
+        });
     }
 
     fn fold_failed(&mut self, id: AccountId, model: Option<ModelId>, stamp: u64) {
@@ -302,8 +311,8 @@ impl Naive {
         }
         let raw = self.raw;
         let key = self.key_mut(id, model).expect("the key is there");
-        if explicit && raw < key.until && raw + span >= key.until {
-            key.cause = cause; // CONCESSION, and > above
+        if explicit && raw < key.until && raw + span > key.until {
+            key.cause = cause; // CONCESSION A7
             key.until = raw + span;
             self.note("a closing lengthened");
         } else {
@@ -366,6 +375,7 @@ impl Naive {
                         self.notes.push("a probe proved");
                     }
                 }
+                self.forget_clean(id);
             }
             HealthChange::Drain => account.operator = Operator::Draining,
             HealthChange::Disable => account.operator = Operator::Disabled,

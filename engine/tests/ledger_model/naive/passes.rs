@@ -86,12 +86,8 @@ impl Naive {
                 match self.users.iter_mut().find(|u| u.id == user) {
                     None => self.users.push(User { id: user, limit, version }),
                     Some(known) if listed.limit.is_some() && version >= known.version => {
-                        let raised = super::proper(limit) > super::proper(known.limit);
                         known.limit = limit;
                         known.version = version;
-                        if raised {
-                            self.settle(GateId::User(user)); // CONCESSION
-                        }
                     }
                     Some(_) => {}
                 }
@@ -101,19 +97,11 @@ impl Naive {
 
     fn resync_waiting(&mut self, listed: &WaitingLease, ask: Ask) {
         let id = listed.lease;
+        self.define_user(&listed.want);
         if self.held_by(id).is_some() {
             self.note("listed as waiting, but it holds");
             self.lease_mut(id).expect("it holds").ask = ask;
             return;
-        }
-        if self.define_user(&listed.want)
-            && let sluice_engine::store::Want::User { user, .. } = &listed.want
-        {
-            self.settle(GateId::User(*user)); // CONCESSION
-            if self.held_by(id).is_some() {
-                self.lease_mut(id).expect("it holds").ask = ask;
-                return;
-            }
         }
         self.note("ticket by resync");
         let ticket = Ticket {
@@ -136,13 +124,16 @@ impl Naive {
 
     fn orphan(&mut self, resync: &Resync) {
         let mut all = self.leases.clone();
-        all.sort_by_key(|lease| lease.id); // CONCESSION
+        all.sort_by_key(|lease| lease.id); // CONCESSION A3
         for lease in all {
-            let seen = self.seen.contains(&(resync.node, resync.as_of, lease.id));
+            // A pass that began later knows better.
+            let seen = self.seen.iter().any(|(node, as_of, id)| {
+                *node == resync.node && *as_of >= resync.as_of && *id == lease.id
+            });
             if lease.id.node == resync.node && lease.ask <= resync.as_of && !seen {
                 self.counters.leases_orphaned += 1;
                 self.note("orphaned");
-                self.free(lease.id); // CONCESSION: take
+                self.free(lease.id); // CONCESSION A3: take
             }
         }
     }
