@@ -22,8 +22,10 @@ impl Request {
         let attempt = claim.attempt;
         let node = core.session.node().filter(|_| core.session.can_ask());
         let Some(node) = node else {
-            self.seeking_mut()?.faulted = true;
-            self.faults_met = true;
+            if core.session.is_at_fault() {
+                self.seeking_mut()?.faulted = true;
+                self.faults_met = true;
+            }
             self.ask_later(core, None);
             return None;
         };
