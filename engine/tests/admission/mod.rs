@@ -8,6 +8,7 @@ mod faulty;
 mod heal;
 mod life;
 mod net;
+mod ops;
 mod quiet;
 mod quiet_model;
 mod reference;

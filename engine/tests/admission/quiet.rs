@@ -271,10 +271,9 @@ impl Pair {
     }
 
     fn end_cancelled(&mut self) {
-        let flights = self.world.reference.capacity.flights.clone();
-        for (nth, _) in flights.iter().enumerate().filter(|(_, flight)| flight.cancelled) {
+        let flights = &self.world.reference.capacity.flights;
+        if let Some(nth) = flights.iter().position(|flight| flight.cancelled) {
             self.world.end(u8::try_from(nth).expect("few at once"), Outcome::Cancelled);
-            return;
         }
     }
 }

@@ -38,9 +38,16 @@ pub(crate) enum End {
 /// Where a request is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    UserLine { since: Ms },
-    AccountLine { since: Ms },
-    Running { account: usize, started: bool },
+    UserLine {
+        since: Ms,
+    },
+    AccountLine {
+        since: Ms,
+    },
+    Running {
+        account: usize,
+        started: bool,
+    },
     /// In one of these ways; the design leaves open which, where there are several.
     Done(Vec<End>),
 }
@@ -131,10 +138,7 @@ impl ReferenceStateMachine for Quiet {
 
     fn apply(mut state: Self, calm: &Calm) -> Self {
         state.deed = Deed::Nothing;
-        state.advance(match calm {
-            Calm::Advance { ms } => *ms,
-            _ => 1,
-        });
+        state.advance(if let Calm::Advance { ms } = calm { *ms } else { 1 });
         match *calm {
             Calm::Arrive { host, user, pool } => state.arrive(host, user, pool),
             Calm::Abandon { nth } => state.abandon(nth),
@@ -152,12 +156,19 @@ fn shape() -> BoxedStrategy<Shape> {
     let plan = || (limit(), 0u32..=1);
     (vec(limit(), 1..=3), vec(plan(), 1..=4), vec(any::<u8>(), 1..=2), 1..=2usize)
         .prop_map(|(users, plans, pools, engines)| {
-            let account =
-                |(limit, priority)| AccountPlan { limit, priority, intercept: false };
+            let account = |(limit, priority)| AccountPlan { limit, priority, intercept: false };
             let accounts: Vec<_> = plans.into_iter().map(account).collect();
             let members = |bits: u8| (0..accounts.len()).filter(move |n| bits >> n & 1 == 1);
             let pools = pools.into_iter().map(|bits| members(bits).collect()).collect();
-            Shape { preset: Preset::Fair, engines, users, accounts, pools, knobs: KNOBS, faults: NONE }
+            Shape {
+                preset: Preset::Fair,
+                engines,
+                users,
+                accounts,
+                pools,
+                knobs: KNOBS,
+                faults: NONE,
+            }
         })
         .boxed()
 }
@@ -215,7 +226,8 @@ impl Quiet {
     }
 
     fn on(&self, account: usize) -> u32 {
-        let runs = |r: &Request| matches!(r.stage, Stage::Running { account: on, .. } if on == account);
+        let runs =
+            |r: &Request| matches!(r.stage, Stage::Running { account: on, .. } if on == account);
         count(&self.where_is(runs))
     }
 
@@ -353,10 +365,8 @@ impl Quiet {
             return;
         };
         let Stage::Running { account, started } = self.requests[request].stage else { return };
-        let outcome = match outcome {
-            Outcome::Unreachable if started => Outcome::Truncated,
-            other => other,
-        };
+        let broken = started && outcome == Outcome::Unreachable;
+        let outcome = if broken { Outcome::Truncated } else { outcome };
         self.deed = Deed::End { request, outcome };
         let r = &mut self.requests[request];
         let server_error = matches!(outcome, Outcome::ServerError { .. });
@@ -397,11 +407,9 @@ impl Quiet {
             let over = (0..self.requests.len()).filter(|n| self.deadline(*n) == Some(at));
             let over: Vec<usize> = over.collect();
             for &request in &over {
-                let ways = match self.requests[request].stage {
-                    Stage::UserLine { .. } => [End::UserWaitTimeout],
-                    _ => [End::AccountWaitTimeout],
-                };
-                self.done(request, &ways);
+                let in_line = matches!(self.requests[request].stage, Stage::UserLine { .. });
+                let way = if in_line { End::UserWaitTimeout } else { End::AccountWaitTimeout };
+                self.done(request, &[way]);
             }
             for request in over {
                 self.settle_user(self.requests[request].user);

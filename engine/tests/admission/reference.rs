@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sluice_engine::store::{Enter, Resync, StoreOp, StoreReply, Version};
+use sluice_engine::store::{Enter, StoreOp, StoreReply, Version};
 use sluice_engine::{
     AccountId, Action, Ask, Attempt, Event, GateId, LeaseId, NodeId, Outcome, Policy, RequestId,
     Roster, StoreFault, Time, UserId,
@@ -12,6 +12,7 @@ use sluice_engine::{
 
 use super::capacity::{Capacity, Flight, UserSlot, fits, since};
 use super::life::{Asks, Billing, Key, Life};
+use super::ops::{concerns, enters, listed, lists, node_of};
 use super::seen::{Seen, verdict_name};
 use super::verdicts::gives_cause;
 
@@ -225,12 +226,11 @@ impl Reference {
         };
         let seen = &mut self.hosts[host];
         match (&op, reply) {
-            (_, StoreReply::Lost) => {
-                if node_of(&op) == seen.node {
-                    (seen.node, seen.acked, seen.trouble) = (None, None, Some(mark));
-                    self.seen.note("session lost");
-                }
+            (_, StoreReply::Lost) if node_of(&op) == seen.node => {
+                (seen.node, seen.acked, seen.trouble) = (None, None, Some(mark));
+                self.seen.note("session lost");
             }
+            (_, StoreReply::Lost) => {}
             (_, StoreReply::Joined { node, .. }) => {
                 (seen.node, seen.acked) = (Some(*node), Some(at));
                 seen.joins += 1;
@@ -260,23 +260,23 @@ impl Reference {
 
     fn faulted(&mut self, host: usize, op: &StoreOp, fault: StoreFault) {
         let unknown = fault == StoreFault::Unknown;
-        match op {
-            StoreOp::Enter(enter) => {
-                let key = self.key(host, enter.lease.request);
-                if let Some(life) = self.lives.get_mut(&key) {
-                    life.doubt = true;
-                }
-                if unknown {
-                    self.doubtful.insert(enter.lease);
-                    self.seen.note("enter lost");
-                }
-            }
-            StoreOp::Resync(resync) if unknown => {
+        if let StoreOp::Leave { .. } = op {
+            return self.seen.note_if(unknown, "leave lost");
+        }
+        let StoreOp::Enter(enter) = op else {
+            self.hosts[host].trouble = Some(self.mark);
+            if let (StoreOp::Resync(resync), true) = (op, unknown) {
                 self.doubtful.extend(listed(resync));
-                self.hosts[host].trouble = Some(self.mark);
             }
-            StoreOp::Leave { .. } => self.seen.note_if(unknown, "leave lost"),
-            _ => self.hosts[host].trouble = Some(self.mark),
+            return;
+        };
+        let key = self.key(host, enter.lease.request);
+        if let Some(life) = self.lives.get_mut(&key) {
+            life.doubt = true;
+        }
+        if unknown {
+            self.doubtful.insert(enter.lease);
+            self.seen.note("enter lost");
         }
     }
 
@@ -351,10 +351,7 @@ impl Reference {
         let node = self.hosts[host].node;
         self.require(enter.ask == call, || format!("{call}: Enter as {}", enter.ask));
         self.require(node == Some(lease.node), || format!("Enter {lease} by node {node:?}"));
-        let unanswered = self.sent.values().any(|sent| match &sent.op {
-            StoreOp::Resync(resync) => listed(resync).any(|listed| listed == lease),
-            _ => false,
-        });
+        let unanswered = self.sent.values().any(|sent| lists(&sent.op, lease));
         self.require(!unanswered, || format!("Enter {lease} while a Resync lists it"));
         let (now, mark) = (self.now, self.mark);
         let Some(life) = self.lives.get_mut(&key).filter(|life| life.finished.is_none()) else {
@@ -371,11 +368,7 @@ impl Reference {
     }
 
     fn check_leave(&mut self, lease: LeaseId, fence: bool) {
-        let under_way = self.sent.values().any(|sent| match &sent.op {
-            StoreOp::Enter(enter) => enter.lease == lease,
-            StoreOp::Resync(resync) => listed(resync).any(|listed| listed == lease),
-            _ => false,
-        });
+        let under_way = self.sent.values().any(|sent| enters(&sent.op, lease));
         let doubtful = self.doubtful.contains(&lease);
         self.seen.note_if(fence, "fenced leave");
         self.require(fence || !(under_way || doubtful), || {
@@ -514,11 +507,7 @@ impl Reference {
     /// Whether an operation of this engine, or for this request, has no answer yet.
     pub(crate) fn unanswered_for(&self, key: Key) -> bool {
         let mut of_host = self.sent.iter().filter(|((host, _, _), _)| *host == key.host);
-        of_host.any(|(_, sent)| match &sent.op {
-            StoreOp::Enter(enter) => enter.lease.request == key.req,
-            StoreOp::Leave { .. } => false,
-            _ => true,
-        })
+        of_host.any(|(_, sent)| concerns(&sent.op, key.req))
     }
 }
 
@@ -547,25 +536,4 @@ pub(crate) const fn may_switch(outcome: Outcome) -> bool {
 
 fn held_at(asks: &Asks, wanted: GateId) -> bool {
     matches!(&asks.reply, Some(StoreReply::Held { gate, .. }) if *gate == wanted)
-}
-
-fn listed(resync: &Resync) -> impl Iterator<Item = LeaseId> + '_ {
-    let held = resync.held.iter().map(|held| held.lease);
-    held.chain(resync.waiting.iter().map(|waiting| waiting.lease))
-}
-
-/// The node that an operation names.
-pub(crate) fn node_of(op: &StoreOp) -> Option<NodeId> {
-    match op {
-        StoreOp::Beat { node, .. } => Some(*node),
-        StoreOp::Resync(resync) => Some(resync.node),
-        StoreOp::Enter(enter) => Some(enter.lease.node),
-        StoreOp::Leave { lease, .. } => Some(lease.node),
-        StoreOp::Join { .. }
-        | StoreOp::Define(_)
-        | StoreOp::Survey { .. }
-        | StoreOp::Session { .. }
-        | StoreOp::Health { .. }
-        | StoreOp::Reap { .. } => None,
-    }
 }

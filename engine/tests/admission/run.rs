@@ -4,9 +4,7 @@ use std::fmt::Debug;
 use std::sync::atomic::Ordering;
 
 use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::{
-    Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
-};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use proptest_state_machine::ReferenceStateMachine;
 
 /// How many cases: `SLUICE_CASES`, else this many.
@@ -26,12 +24,8 @@ pub(crate) struct Report {
 }
 
 fn runner(cases: u32) -> TestRunner {
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..Config::default()
-    };
+    let config =
+        Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
     let mut seed = [0; 32];
     seed[..4].copy_from_slice(&number("SLUICE_SEED").unwrap_or(1).to_le_bytes());
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))

@@ -27,42 +27,95 @@ pub(crate) enum Fate {
 /// A change of the roster.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change {
-    AccountLimit { account: u8, limit: Limit },
-    UserLimit { user: u8, limit: Limit },
+    AccountLimit {
+        account: u8,
+        limit: Limit,
+    },
+    UserLimit {
+        user: u8,
+        limit: Limit,
+    },
     /// Into the pool, or out of it.
-    Member { pool: u8, account: u8 },
+    Member {
+        pool: u8,
+        account: u8,
+    },
 }
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    Arrive { host: u8, user: u8, pool: u8, session: Option<u8>, warmup: bool },
-    Abandon { nth: u8 },
-    Store { nth: u8, fate: Fate },
+    Arrive {
+        host: u8,
+        user: u8,
+        pool: u8,
+        session: Option<u8>,
+        warmup: bool,
+    },
+    Abandon {
+        nth: u8,
+    },
+    Store {
+        nth: u8,
+        fate: Fate,
+    },
     /// A held answer is delivered.
-    Answer { nth: u8 },
+    Answer {
+        nth: u8,
+    },
     /// An operation that was answered `Unknown` is applied after all; `keep`: it may be once more.
-    Late { nth: u8, keep: bool },
+    Late {
+        nth: u8,
+        keep: bool,
+    },
     /// A hint is delivered; `keep`: it may be once more.
-    Hint { nth: u8, keep: bool },
-    LoseHint { nth: u8 },
-    Started { nth: u8 },
-    End { nth: u8, outcome: Outcome },
-    Bill { nth: u8, denied: bool },
+    Hint {
+        nth: u8,
+        keep: bool,
+    },
+    LoseHint {
+        nth: u8,
+    },
+    Started {
+        nth: u8,
+    },
+    End {
+        nth: u8,
+        outcome: Outcome,
+    },
+    Bill {
+        nth: u8,
+        denied: bool,
+    },
     /// Time passes; `frozen`: nobody is woken meanwhile.
-    Advance { ms: u32, frozen: bool },
+    Advance {
+        ms: u32,
+        frozen: bool,
+    },
     /// To an engine's next time-out; `early`: a microsecond short of it.
-    Wake { host: u8, early: bool },
+    Wake {
+        host: u8,
+        early: bool,
+    },
     /// From now on the store answers at once, or only when told to.
     Prompt(bool),
     /// Everything on its way arrives, and everything that follows from it.
     Flush,
     /// A new roster, given to the engines in `to`.
-    Change { change: Change, to: [bool; 2] },
+    Change {
+        change: Change,
+        to: [bool; 2],
+    },
     /// The newest roster is given to one engine.
-    Reload { host: u8 },
-    Crash { host: u8 },
-    Restart { host: u8 },
+    Reload {
+        host: u8,
+    },
+    Crash {
+        host: u8,
+    },
+    Restart {
+        host: u8,
+    },
     /// Everything gets well and comes to rest.
     Heal,
 }

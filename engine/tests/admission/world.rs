@@ -14,7 +14,8 @@ use sluice_engine::{
 
 use super::life::Key;
 use super::net::{Answer, Caller, Net, Sent, pick};
-use super::reference::{Reference, node_of};
+use super::ops::node_of;
+use super::reference::Reference;
 use super::shape::{MODEL, Shape, account, pool_key, user};
 use super::step::{Change, Fate, Step};
 
@@ -130,7 +131,8 @@ impl World {
         let live = self.reference.live().filter(|(key, _)| key.host == nth).count();
         if engine.live_requests() != live {
             let engines = engine.live_requests();
-            self.reference.complain(format!("engine {nth} has {engines} live requests, not {live}"));
+            self.reference
+                .complain(format!("engine {nth} has {engines} live requests, not {live}"));
         }
         let node = self.reference.hosts[nth].node;
         if engine.node() != node {
@@ -290,12 +292,7 @@ impl World {
     pub(crate) fn end(&mut self, nth: u8, outcome: Outcome) {
         let Some(at) = pick(&self.reference.capacity.flights, nth) else { return };
         let flight = self.reference.capacity.flights[at];
-        let outcome = match outcome {
-            Outcome::Completed if flight.cancelled && nth.is_multiple_of(2) => Outcome::Cancelled,
-            Outcome::Truncated if !flight.started => Outcome::Unreachable,
-            Outcome::Unreachable if flight.started => Outcome::Truncated,
-            other => other,
-        };
+        let outcome = fitting(outcome, flight.started, flight.cancelled && nth.is_multiple_of(2));
         let (req, attempt) = (flight.key.req, flight.attempt);
         self.give(flight.key.host, Event::Ended { req, attempt, outcome });
     }
@@ -477,9 +474,11 @@ impl Executor for Wire<'_> {
         let (world, host) = (&mut *self.world, self.host);
         self.actions += 1;
         assert!(self.actions < ACTIONS_MAX, "one event leads to actions without end");
-        world.trace(|| match &action {
-            Action::Finish { req, verdict, .. } => format!("engine {host} > Finish {req} {verdict:?}"),
-            other => format!("engine {host} > {other:?}"),
+        world.trace(|| {
+            if let Action::Finish { req, verdict, .. } = &action {
+                return format!("engine {host} > Finish {req} {verdict:?}");
+            }
+            format!("engine {host} > {action:?}")
         });
         world.reference.action(host, world.now, &action);
         let from = Caller { host, life: world.hosts[host].life };
@@ -509,5 +508,18 @@ impl Executor for Wire<'_> {
             world.trace(|| format!("engine {host} < {event:?} at once"));
         }
         answer
+    }
+}
+
+/// An outcome that an attempt at this stage can have.
+fn fitting(outcome: Outcome, started: bool, cancelled: bool) -> Outcome {
+    if outcome == Outcome::Completed && cancelled {
+        Outcome::Cancelled
+    } else if outcome == Outcome::Truncated && !started {
+        Outcome::Unreachable
+    } else if outcome == Outcome::Unreachable && started {
+        Outcome::Truncated
+    } else {
+        outcome
     }
 }
