@@ -65,7 +65,8 @@ pub(crate) struct Life {
     pub(crate) account_full: bool,
     /// An answer about its own leases was uncertain.
     pub(crate) doubt: bool,
-    pub(crate) abandoned: bool,
+    /// When its client went away.
+    pub(crate) abandoned_at: Option<Time>,
     pub(crate) finished: Option<Verdict>,
 }
 
@@ -91,7 +92,7 @@ impl Life {
             user_full: false,
             account_full: false,
             doubt: false,
-            abandoned: false,
+            abandoned_at: None,
             finished: None,
         }
     }
@@ -135,6 +136,10 @@ impl Life {
         if *reply == StoreReply::Full {
             *(if attempt == 0 { &mut self.user_full } else { &mut self.account_full }) = true;
         }
+    }
+
+    pub(crate) const fn abandoned(&self) -> bool {
+        self.abandoned_at.is_some()
     }
 
     /// A name for where it is, for counting.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sluice_engine::store::{Enter, StoreOp, StoreReply, Version};
 use sluice_engine::{
     AccountId, Action, Ask, Attempt, Event, GateId, LeaseId, NodeId, Outcome, Policy, RequestId,
-    Roster, StoreFault, Time, UserId,
+    Roster, Span, StoreFault, Time, UserId,
 };
 
 use super::capacity::{Capacity, Flight, UserSlot, fits, since};
@@ -59,6 +59,8 @@ pub(crate) struct Reference {
     /// Counts observations.
     pub(crate) mark: u64,
     pub(crate) now: Time,
+    /// Time in which nobody was woken when due: a wait that follows another may begin so much later.
+    pub(crate) frozen: Span,
 }
 
 impl Reference {
@@ -76,6 +78,7 @@ impl Reference {
             doubtful: BTreeSet::new(),
             mark: 0,
             now: Time::ZERO,
+            frozen: Span::ZERO,
         }
     }
 
@@ -170,7 +173,9 @@ impl Reference {
     fn abandoned(&mut self, key: Key) {
         let Some(life) = self.lives.get_mut(&key) else { return };
         let stage = life.stage();
-        life.abandoned |= life.finished.is_none();
+        if life.finished.is_none() {
+            life.abandoned_at.get_or_insert(self.now);
+        }
         self.seen.note(match stage {
             "in the user's line" => "abandoned in the user's line",
             "before the user's slot" => "abandoned before the user's slot",
@@ -307,7 +312,9 @@ impl Reference {
             Action::Cancel { req, attempt } => self.cancel(self.key(host, *req), *attempt),
             Action::Ping { req } => {
                 let key = self.key(host, *req);
-                let waits = |l: &Life| l.finished.is_none() && !l.started && !l.abandoned;
+                // One that is abandoned now may be pinged first, where the ping was due.
+                let there = |l: &Life| l.abandoned_at.is_none_or(|at| at == now);
+                let waits = |l: &Life| l.finished.is_none() && !l.started && there(l);
                 let may = self.lives.get(&key).is_some_and(|l| waits(l) && l.spec.stream);
                 self.seen.note("ping");
                 self.require(may, || format!("Ping {key:?}: no stream that waits"));
@@ -384,7 +391,7 @@ impl Reference {
         };
         let (present, _) = life.waits(now);
         life.end_wait(now);
-        let fresh = life.finished.is_none() && life.billing == Billing::NotAsked && !life.abandoned;
+        let fresh = life.finished.is_none() && life.billing == Billing::NotAsked && !life.abandoned();
         let mine = life.spec.user == user;
         life.billing = Billing::Asked;
         let asks = life.asks.get(&0).cloned();
@@ -445,7 +452,7 @@ impl Reference {
     fn check_turn(&mut self, key: Key, life: &Life, attempt: Attempt, account: AccountId) {
         let rules = [
             (life.finished.is_none(), "it is finished"),
-            (!life.abandoned, "its client has gone"),
+            (!life.abandoned(), "its client has gone"),
             (life.billing == Billing::Allowed, "billing has not allowed it"),
             (attempt.0 == life.attempts + 1, "attempts are numbered one by one"),
             (life.open.is_none(), "an attempt is open"),
@@ -463,7 +470,7 @@ impl Reference {
         let switches = policy.switches_max(life.spec.platform);
         let server_errors = life.server_errors + u16::from(failed_with_5xx(life));
         let (present, total) = life.waits(self.now);
-        let patience = policy.sticky_patience + policy.fallback_patience;
+        let patience = policy.sticky_patience + policy.fallback_patience + self.frozen;
         let rules = [
             (life.attempts <= switches, "too many switches"),
             (server_errors <= policy.switches.server_error_max, "too many switches after 5xx"),
@@ -494,7 +501,7 @@ impl Reference {
     fn cancel(&mut self, key: Key, attempt: Attempt) {
         let abort = self.policy.on_session_lost == sluice_engine::policy::OnSessionLost::Abort;
         let lost = abort && !self.believing(key.host);
-        let abandoned = self.lives.get(&key).is_some_and(|life| life.abandoned);
+        let abandoned = self.lives.get(&key).is_some_and(|life| life.abandoned());
         let is_it = |f: &&mut Flight| f.key == key && f.attempt == attempt;
         let found = self.capacity.flights.iter_mut().find(is_it).map(|f| f.cancelled = true);
         if let Some(life) = self.lives.get_mut(&key) {

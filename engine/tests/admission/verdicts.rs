@@ -23,7 +23,9 @@ impl Reference {
         if life.open.is_some_and(|attempt| !life.cancelled.contains(&attempt)) {
             reasons.push("an attempt is open and was not cancelled");
         }
-        if life.abandoned && verdict != Verdict::Abandoned {
+        // An engine that is woken late by that event ends what was over before.
+        let over_before = life.abandoned_at == Some(self.now) && is_end_of_wait(verdict);
+        if life.abandoned() && verdict != Verdict::Abandoned && !over_before {
             reasons.push("its client has gone");
         }
         if life.open.is_some() && !matches!(verdict, Verdict::Abandoned | Verdict::SessionLost) {
@@ -94,14 +96,15 @@ impl Reference {
             Verdict::Overloaded => {
                 let others = self.live().filter(|(other, _)| other.host == key.host).count() - 1;
                 let full = others >= self.policy.requests_max as usize;
-                need(full && life.arrived_mark + 1 >= self.mark, "the engine has room")
+                need(full, "the engine has room")?;
+                need(life.asks.is_empty(), "it had been taken in")
             }
             Verdict::SessionLost => {
                 let abort = self.policy.on_session_lost == OnSessionLost::Abort;
                 need(abort, "the policy is to let it finish")?;
                 need(self.in_trouble(key, life), "the session was well all the time")
             }
-            Verdict::Abandoned => need(life.abandoned, "its client is there"),
+            Verdict::Abandoned => need(life.abandoned(), "its client is there"),
         }
     }
 
@@ -125,8 +128,11 @@ impl Reference {
             let over = present >= self.policy.user_patience || total >= self.policy.wait_total_max;
             return need(over, "its patience for the user's slot was not over");
         }
-        need(life.billing == Billing::Allowed, "not at the place for it")?;
-        need(self.account_wait_over(life), "its patience for an account was not over")
+        // A survey rides with the user's `Enter`, so the cap may be reached beside billing.
+        let cap = self.now.since(life.arrived) >= self.policy.wait_total_max;
+        let at_billing = life.billing == Billing::Asked && cap;
+        need(at_billing || life.billing == Billing::Allowed, "not at the place for it")?;
+        need(at_billing || self.account_wait_over(life), "its patience for an account was not over")
     }
 
     /// Whether the store has been in doubt for its engine at some time since it arrived.
@@ -160,6 +166,16 @@ impl Reference {
 
 fn need(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(otherwise) }
+}
+
+const fn is_end_of_wait(verdict: Verdict) -> bool {
+    matches!(
+        verdict,
+        Verdict::UserWaitTimeout
+            | Verdict::AccountWaitTimeout
+            | Verdict::StoreUnavailable
+            | Verdict::SessionLost
+    )
 }
 
 /// The known accounts of its pool.

@@ -139,7 +139,7 @@ impl World {
             let engines = engine.node();
             self.reference.complain(format!("engine {nth} is {engines:?}, not {node:?}"));
         }
-        let gone = self.reference.live().filter(|(key, life)| key.host == nth && life.abandoned);
+        let gone = self.reference.live().filter(|(key, life)| key.host == nth && life.abandoned());
         let cancelled = |life: &super::life::Life| {
             life.open.is_some_and(|attempt| life.cancelled.contains(&attempt))
         };
@@ -306,8 +306,15 @@ impl World {
     fn wake(&mut self, nth: usize, early: bool) {
         let Some(at) = self.timeout(nth) else { return };
         let at = if early { at - Span(1) } else { at };
-        self.now = self.now.max(at);
+        self.jump(at);
         self.give(nth, Event::Tick);
+    }
+
+    /// Time passes, and nobody is woken meanwhile.
+    fn jump(&mut self, to: Time) {
+        let from = self.now;
+        self.now = from.max(to);
+        self.reference.frozen = self.reference.frozen + self.now.since(from);
     }
 
     /// Time passes; everybody is woken when due.
@@ -447,7 +454,7 @@ impl World {
             Step::Bill { nth, denied } => self.bill(nth, denied),
             Step::Advance { ms, frozen } => {
                 let until = self.now + Span::from_ms(u64::from(ms));
-                if frozen { self.now = until } else { self.advance(until) }
+                if frozen { self.jump(until) } else { self.advance(until) }
             }
             Step::Wake { host, early } => self.wake(self.host(host), early),
             Step::Prompt(prompt) => self.prompt = prompt,
