@@ -40,12 +40,11 @@ impl Request {
         }
     }
 
-    /// Surveys the pool; `false` if the roster has none for this request.
+    /// Surveys the pool; `false` if the roster has no account for this request.
     pub(super) fn send_survey(&mut self, core: &mut Core) -> bool {
         let spec = &self.spec;
-        let Some(pool) = core.roster.pool(spec.group, spec.platform, spec.model) else {
-            return false;
-        };
+        let pool = core.roster.pool(spec.group, spec.platform, spec.model);
+        let Some(pool) = pool.filter(|pool| !pool.members.is_empty()) else { return false };
         let (pool, model, session) = (pool.id, spec.model, spec.session);
         let excluded = self.excluded.clone();
         let call = core.call(Kind::Survey(self.id), |_, _| StoreOp::Survey {
