@@ -10,7 +10,12 @@ const REST_MAX: Span = Span::from_secs(20 * 60);
 
 impl World {
     pub(crate) fn heal(&mut self) {
-        self.prompt = true;
+        let prompt = std::mem::replace(&mut self.prompt, true);
+        self.come_to_rest();
+        self.prompt = prompt;
+    }
+
+    fn come_to_rest(&mut self) {
         for host in 0..self.reference.hosts.len() {
             self.start(host);
             self.reload(host);

@@ -189,6 +189,7 @@ fn lone_shape(limit: Limit) -> Shape {
         pools: vec![vec![0]],
         knobs: KNOBS,
         faults: NONE,
+        prompt: true,
     }
 }
 

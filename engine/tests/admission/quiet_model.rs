@@ -168,6 +168,7 @@ fn shape() -> BoxedStrategy<Shape> {
                 pools,
                 knobs: KNOBS,
                 faults: NONE,
+                prompt: true,
             }
         })
         .boxed()
@@ -419,12 +420,15 @@ impl Quiet {
     }
 
     /// Changes whose order of consequences the design leaves open are not made: a user's limit with
-    /// two engines, and the last open account of a pool while somebody waits for a user's slot.
+    /// two engines or that admits several at once, and the last open account of a pool while somebody waits for a user's slot.
     fn change(&mut self, change: Change) {
         let waiting = !self.where_is(|r| matches!(r.stage, Stage::UserLine { .. })).is_empty();
         match change {
             Change::UserLimit { user, limit } if self.shape.engines == 1 => {
                 let user = usize::from(user) % self.users.len();
+                if self.would_admit(user, limit) > 1 {
+                    return;
+                }
                 self.users[user] = limit;
                 if limit == Limit::Closed {
                     let in_line =
@@ -455,6 +459,17 @@ impl Quiet {
                 self.reloaded(change);
             }
         }
+    }
+
+    /// How many would get this user's slot at once.
+    fn would_admit(&self, user: usize, limit: Limit) -> usize {
+        let waiting = |r: &Request| matches!(r.stage, Stage::UserLine { .. }) && r.user == user;
+        let holds = |r: &Request| {
+            matches!(r.stage, Stage::AccountLine { .. } | Stage::Running { .. }) && r.user == user
+        };
+        let held = count(&self.where_is(holds));
+        let waiting = count(&self.where_is(waiting));
+        (0..waiting).take_while(|n| limit.has_room(held + n)).count()
     }
 
     /// Freed places are settled; whoever can be served nowhere any more is turned away.

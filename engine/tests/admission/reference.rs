@@ -14,7 +14,7 @@ use super::capacity::{Capacity, Flight, UserSlot, fits, since};
 use super::life::{Asks, Billing, Key, Life};
 use super::ops::{concerns, enters, listed, lists, node_of};
 use super::seen::{Seen, verdict_name};
-use super::verdicts::gives_cause;
+use super::verdicts::{gives_cause, members};
 
 /// One engine, as an outsider sees it.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ pub(crate) struct HostSeen {
     /// What it was given, by the observation from which on.
     pub(crate) rosters: Vec<(u64, Arc<Roster>)>,
     pub(crate) node: Option<NodeId>,
+    /// The last one it had; what it asked for before it was told of the loss still names that.
+    last_node: Option<NodeId>,
     /// When its last acknowledged beat or join was sent.
     pub(crate) acked: Option<Time>,
     /// The last observation at which the store was in doubt for it.
@@ -237,7 +239,7 @@ impl Reference {
             }
             (_, StoreReply::Lost) => {}
             (_, StoreReply::Joined { node, .. }) => {
-                (seen.node, seen.acked) = (Some(*node), Some(at));
+                (seen.node, seen.last_node, seen.acked) = (Some(*node), Some(*node), Some(at));
                 seen.joins += 1;
                 self.seen.note_if(seen.joins > 1, "session rejoined");
             }
@@ -253,14 +255,13 @@ impl Reference {
     fn entered(&mut self, host: usize, enter: &Enter, reply: &StoreReply) {
         let key = self.key(host, enter.lease.request);
         let Some(life) = self.lives.get_mut(&key) else { return };
-        let asks = life.asks.get(&enter.lease.attempt.0);
-        let before = asks.and_then(|asks| asks.reply.clone());
-        self.seen.note_if(before.is_some(), "answer to an older ask");
         self.seen.note_if(*reply == StoreReply::Left, "enter answered left");
         self.seen.note_if(matches!(reply, StoreReply::Shut { .. }), "enter answered shut");
         let late = matches!(reply, StoreReply::Held { .. }) && life.finished.is_some();
         self.seen.note_if(late, "slot for a finished request");
-        life.answered(enter, reply);
+        // What a former node was told may be forgotten, though not what it means for capacity.
+        let told = self.hosts[host].node == Some(enter.lease.node);
+        life.answered(enter, reply, told);
     }
 
     fn faulted(&mut self, host: usize, op: &StoreOp, fault: StoreFault) {
@@ -355,7 +356,7 @@ impl Reference {
     fn check_enter(&mut self, host: usize, call: Ask, enter: &Enter) {
         let lease = enter.lease;
         let key = self.key(host, lease.request);
-        let node = self.hosts[host].node;
+        let node = self.hosts[host].last_node;
         self.require(enter.ask == call, || format!("{call}: Enter as {}", enter.ask));
         self.require(node == Some(lease.node), || format!("Enter {lease} by node {node:?}"));
         let unanswered = self.sent.values().any(|sent| lists(&sent.op, lease));
@@ -391,7 +392,8 @@ impl Reference {
         };
         let (present, _) = life.waits(now);
         life.end_wait(now);
-        let fresh = life.finished.is_none() && life.billing == Billing::NotAsked && !life.abandoned();
+        let fresh =
+            life.finished.is_none() && life.billing == Billing::NotAsked && !life.abandoned();
         let mine = life.spec.user == user;
         life.billing = Billing::Asked;
         let asks = life.asks.get(&0).cloned();
@@ -483,19 +485,11 @@ impl Reference {
         }
     }
 
-    /// The account is in the pool by a roster that the engine or the store has had since the newest ask.
+    /// The account is in the pool by a roster that the engine has had since the newest ask.
     fn check_member(&mut self, key: Key, life: &Life, account: AccountId, asks: &Asks) {
-        let mark = asks.newest_mark;
-        let member = |roster: &Arc<Roster>| {
-            let spec = &life.spec;
-            let pool = roster.pool(spec.group, spec.platform, spec.model);
-            let listed = pool.is_some_and(|pool| pool.members.contains(&account));
-            listed && roster.accounts.contains_key(&account)
-        };
-        let own = since(&self.hosts[key.host].rosters, mark).any(member);
-        let stores = self.capacity.defined_since(mark).any(member);
-        self.seen.note_if(!own, "served by the store's roster, not its own");
-        self.require(own || stores, || format!("Forward {key:?}: {account} is not in its pool"));
+        let member = |roster: &Arc<Roster>| members(roster, life).contains(&account);
+        let own = since(&self.hosts[key.host].rosters, asks.newest_mark).any(member);
+        self.require(own, || format!("Forward {key:?}: {account} is not in its pool"));
     }
 
     fn cancel(&mut self, key: Key, attempt: Attempt) {

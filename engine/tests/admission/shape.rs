@@ -54,6 +54,8 @@ pub(crate) struct Shape {
     pub(crate) pools: Vec<Vec<usize>>,
     pub(crate) knobs: Knobs,
     pub(crate) faults: Faults,
+    /// Whether the store answers at once to begin with.
+    pub(crate) prompt: bool,
 }
 
 pub(crate) fn user(nth: usize) -> UserId {
@@ -106,8 +108,8 @@ impl Shape {
 
 pub(crate) fn limit() -> BoxedStrategy<Limit> {
     prop_oneof![
-        10 => (1u32..=3).prop_map(Limit::Slots),
-        1 => Just(Limit::Unlimited),
+        20 => (1u32..=3).prop_map(Limit::Slots),
+        2 => Just(Limit::Unlimited),
         1 => Just(Limit::Closed),
     ]
     .boxed()
@@ -136,26 +138,30 @@ fn faults() -> impl Strategy<Value = Faults> {
     let rest = (weight(), weight(), weight(), weight(), weight());
     (network, rest).prop_map(|((lose, refuse, late, twice), rest)| {
         let (crash, freeze, roster, failures, abandon) = rest;
-        let (crash, freeze) = (crash.div_ceil(4), freeze.div_ceil(4));
+        let crash = crash.div_ceil(4);
         Faults { lose, refuse, late, twice, crash, freeze, roster, failures, abandon }
     })
 }
 
 /// Pools over the first `accounts` accounts; the first pool has all of them half of the time.
 fn pools(accounts: usize) -> impl Strategy<Value = Vec<Vec<usize>>> {
-    let some = proptest::sample::subsequence((0..accounts).collect::<Vec<_>>(), 0..=accounts);
+    let some = proptest::sample::subsequence(
+        (0..accounts).collect::<Vec<_>>(),
+        accounts.min(2)..=accounts,
+    );
     let all = Just((0..accounts).collect::<Vec<_>>());
-    vec(prop_oneof![some, all], 1..=2)
+    vec(prop_oneof![8 => some, 8 => all, 1 => Just(Vec::new())], 1..=2)
 }
 
 /// Worlds for the tests with faults.
 pub(crate) fn shape(preset: Preset) -> BoxedStrategy<Shape> {
-    (vec(limit(), 1..=3), vec(account_plan(), 1..=4))
+    (vec(limit(), 1..=3), prop_oneof![1 => vec(account_plan(), 1), 4 => vec(account_plan(), 2..=4)])
         .prop_flat_map(move |(users, accounts)| {
             let pools = pools(accounts.len());
-            (Just(users), Just(accounts), pools, 1..=2usize, knobs(), faults())
+            let net = (faults(), prop::bool::weighted(0.25));
+            (Just(users), Just(accounts), pools, 1..=2usize, knobs(), net)
         })
-        .prop_map(move |(users, accounts, pools, engines, knobs, faults)| Shape {
+        .prop_map(move |(users, accounts, pools, engines, knobs, (faults, prompt))| Shape {
             preset,
             engines,
             users,
@@ -163,6 +169,7 @@ pub(crate) fn shape(preset: Preset) -> BoxedStrategy<Shape> {
             pools,
             knobs,
             faults,
+            prompt,
         })
         .boxed()
 }

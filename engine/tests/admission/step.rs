@@ -201,7 +201,7 @@ pub(crate) fn step(shape: &Shape) -> BoxedStrategy<Step> {
         faults.lose => nth().prop_map(|nth| Step::LoseHint { nth }),
         3 => (nth(), prop::bool::weighted(0.1)).prop_map(|(nth, denied)| Step::Bill { nth, denied }),
         4 => Just(Step::Flush),
-        1 => any::<bool>().prop_map(Step::Prompt),
+        1 => prop::bool::weighted(0.3).prop_map(Step::Prompt),
     ];
     let upstream = prop_oneof![
         1 => nth().prop_map(|nth| Step::Started { nth }),
@@ -218,7 +218,7 @@ pub(crate) fn step(shape: &Shape) -> BoxedStrategy<Step> {
         60 => arrival(),
         110 => network,
         50 => upstream,
-        20 => advance(faults),
+        30 => advance(faults),
         20 => (0u8..2, prop::bool::weighted(0.2))
             .prop_map(|(host, early)| Step::Wake { host, early }),
         faults.abandon * 2 => nth().prop_map(|nth| Step::Abandon { nth }),

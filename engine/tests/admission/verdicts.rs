@@ -49,7 +49,7 @@ impl Reference {
                 need(outcome != Outcome::Cancelled, "nobody had cancelled it")
             }
             Verdict::Intercepted { account } => {
-                need(selecting && life.attempts == 0, "not at the place for it")?;
+                need(selecting && !life.started, "not at the place for it")?;
                 need(life.spec.warmup, "it is no warm-up request")?;
                 let intercepts = |roster: &Arc<Roster>| {
                     let account = roster.accounts.get(&account);
@@ -128,11 +128,8 @@ impl Reference {
             let over = present >= self.policy.user_patience || total >= self.policy.wait_total_max;
             return need(over, "its patience for the user's slot was not over");
         }
-        // A survey rides with the user's `Enter`, so the cap may be reached beside billing.
-        let cap = self.now.since(life.arrived) >= self.policy.wait_total_max;
-        let at_billing = life.billing == Billing::Asked && cap;
-        need(at_billing || life.billing == Billing::Allowed, "not at the place for it")?;
-        need(at_billing || self.account_wait_over(life), "its patience for an account was not over")
+        need(life.billing == Billing::Allowed, "not at the place for it")?;
+        need(self.account_wait_over(life), "its patience for an account was not over")
     }
 
     /// Whether the store has been in doubt for its engine at some time since it arrived.
@@ -179,7 +176,7 @@ const fn is_end_of_wait(verdict: Verdict) -> bool {
 }
 
 /// The known accounts of its pool.
-fn members(roster: &Roster, life: &Life) -> Vec<AccountId> {
+pub(crate) fn members(roster: &Roster, life: &Life) -> Vec<AccountId> {
     let spec = &life.spec;
     let pool = roster.pool(spec.group, spec.platform, spec.model);
     let listed = pool.map(|pool| pool.members.clone()).unwrap_or_default();

@@ -56,7 +56,7 @@ impl World {
             reference: Reference::new(shape.policy(), shape.engines),
             now: Time::ZERO,
             roster: shape.roster(),
-            prompt: true,
+            prompt: shape.prompt,
             trace: trace.then(Vec::new),
             shape: shape.clone(),
         };
