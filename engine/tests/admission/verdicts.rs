@@ -24,7 +24,9 @@ impl Reference {
             reasons.push("an attempt is open and was not cancelled");
         }
         // An engine that is woken late by that event ends what was over before.
-        let over_before = life.abandoned_at == Some(self.now) && is_end_of_wait(verdict);
+        let failed = matches!(verdict, Verdict::Upstream { .. }) && self.account_wait_over(&life);
+        let over_before =
+            life.abandoned_at == Some(self.now) && (failed || is_end_of_wait(verdict));
         if life.abandoned() && verdict != Verdict::Abandoned && !over_before {
             reasons.push("its client has gone");
         }
