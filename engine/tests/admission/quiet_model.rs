@@ -408,9 +408,11 @@ impl Quiet {
             let over = (0..self.requests.len()).filter(|n| self.deadline(*n) == Some(at));
             let over: Vec<usize> = over.collect();
             for &request in &over {
-                let in_line = matches!(self.requests[request].stage, Stage::UserLine { .. });
+                let r = &self.requests[request];
+                let in_line = matches!(r.stage, Stage::UserLine { .. });
                 let way = if in_line { End::UserWaitTimeout } else { End::AccountWaitTimeout };
-                self.done(request, &[way]);
+                let ways: Vec<End> = r.last.map(End::Upstream).into_iter().chain([way]).collect();
+                self.done(request, &ways);
             }
             for request in over {
                 self.settle_user(self.requests[request].user);
