@@ -63,7 +63,15 @@ pub(crate) fn play(
     trace: bool,
     seen: &RefCell<Seen>,
 ) -> Report {
-    let mut world = World::new(shape, trace);
+    play_in(World::new(shape, trace), steps, step_done, seen)
+}
+
+pub(crate) fn play_in(
+    mut world: World,
+    steps: &[Step],
+    step_done: &dyn Fn(),
+    seen: &RefCell<Seen>,
+) -> Report {
     for step in steps {
         step_done();
         world.step(step);

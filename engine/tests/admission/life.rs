@@ -124,18 +124,14 @@ impl Life {
     }
 
     /// Takes in the answer to one ask; only the newest counts.
-    pub(crate) fn answered(&mut self, enter: &Enter, reply: &StoreReply, told: bool) {
+    pub(crate) fn answered(&mut self, enter: &Enter, reply: &StoreReply) {
         let attempt = enter.lease.attempt.0;
         let Some(asks) = self.asks.get_mut(&attempt).filter(|a| a.newest == enter.ask) else {
             return;
         };
         asks.reply = Some(reply.clone());
-        let tag = match reply {
-            StoreReply::Held { tag, .. } | StoreReply::Waiting { tag, .. } if told => Some(*tag),
-            _ => None,
-        };
-        if tag.is_some() {
-            *(if attempt == 0 { &mut self.user_tag } else { &mut self.account_tag }) = tag;
+        if let StoreReply::Held { tag, .. } | StoreReply::Waiting { tag, .. } = reply {
+            *(if attempt == 0 { &mut self.user_tag } else { &mut self.account_tag }) = Some(*tag);
         }
         if *reply == StoreReply::Full {
             *(if attempt == 0 { &mut self.user_full } else { &mut self.account_full }) = true;

@@ -178,7 +178,8 @@ fn the_21st_that_waits_for_its_user_is_turned_away() {
     assert_eq!(pair.report().complaints, Vec::<String>::new());
 }
 
-fn lone_shape(limit: Limit) -> Shape {
+/// One engine, one user, one account, all with this limit.
+pub(crate) fn lone_shape(limit: Limit) -> Shape {
     use super::quiet_model::{KNOBS, NONE};
     use super::shape::AccountPlan;
     Shape {

@@ -411,8 +411,7 @@ impl Quiet {
                 let r = &self.requests[request];
                 let in_line = matches!(r.stage, Stage::UserLine { .. });
                 let way = if in_line { End::UserWaitTimeout } else { End::AccountWaitTimeout };
-                let ways: Vec<End> = r.last.map(End::Upstream).into_iter().chain([way]).collect();
-                self.done(request, &ways);
+                self.done(request, &[r.last.map_or(way, End::Upstream)]);
             }
             for request in over {
                 self.settle_user(self.requests[request].user);

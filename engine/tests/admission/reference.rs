@@ -259,9 +259,7 @@ impl Reference {
         self.seen.note_if(matches!(reply, StoreReply::Shut { .. }), "enter answered shut");
         let late = matches!(reply, StoreReply::Held { .. }) && life.finished.is_some();
         self.seen.note_if(late, "slot for a finished request");
-        // What a former node was told may be forgotten, though not what it means for capacity.
-        let told = self.hosts[host].node == Some(enter.lease.node);
-        life.answered(enter, reply, told);
+        life.answered(enter, reply);
     }
 
     fn faulted(&mut self, host: usize, op: &StoreOp, fault: StoreFault) {
@@ -423,7 +421,7 @@ impl Reference {
             return self.complain(format!("Forward {key:?}: unknown"));
         };
         self.check_turn(key, &life, attempt, account);
-        self.check_budgets(key, &life);
+        self.check_budgets(key, &life, attempt);
         let asks = life.asks.get(&attempt.0).cloned();
         let live = self.lives.get_mut(&key).expect("it was found above");
         live.end_wait(now);
@@ -467,11 +465,14 @@ impl Reference {
         }
     }
 
-    fn check_budgets(&mut self, key: Key, life: &Life) {
+    fn check_budgets(&mut self, key: Key, life: &Life, attempt: Attempt) {
         let policy = &self.policy;
         let switches = policy.switches_max(life.spec.platform);
         let server_errors = life.server_errors + u16::from(failed_with_5xx(life));
-        let (present, total) = life.waits(self.now);
+        let (_, total) = life.waits(self.now);
+        // It waits for an account from the first ask on; the survey before that is no wait.
+        let asked = life.asks.get(&attempt.0).map_or(self.now, |asks| asks.first_at);
+        let present = self.now.since(asked);
         let patience = policy.sticky_patience + policy.fallback_patience + self.frozen;
         let rules = [
             (life.attempts <= switches, "too many switches"),

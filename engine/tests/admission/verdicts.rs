@@ -92,6 +92,7 @@ impl Reference {
             }
             Verdict::AccountWaitTimeout => {
                 need(selecting, "not at the place for it")?;
+                need(life.last_end.is_none(), "it ends with its failure")?;
                 need(self.account_wait_over(life), "its patience was not over")
             }
             Verdict::StoreUnavailable => self.store_unavailable(key, life, before_slot),

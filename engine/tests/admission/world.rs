@@ -6,10 +6,10 @@ use sluice_engine::engine::Config;
 use sluice_engine::event::RequestSpec;
 use sluice_engine::rng::Seed;
 use sluice_engine::roster::{Roster, User};
-use sluice_engine::store::{Instance, StoreOp, StoreReply};
+use sluice_engine::store::{Instance, Limit, StoreOp, StoreReply, Want};
 use sluice_engine::{
-    Action, Denial, Engine, Event, Executor, Ledger, Outcome, RequestId, SessionKey, Span,
-    StoreFault, Time, turn,
+    Action, Denial, Engine, Event, Executor, GateId, Ledger, Outcome, Policy, RequestId,
+    SessionKey, Span, StoreFault, Time, turn,
 };
 
 use super::life::Key;
@@ -39,6 +39,19 @@ pub(crate) struct World {
     pub(crate) prompt: bool,
     /// What happened, to be read by people; only where asked for.
     pub(crate) trace: Option<Vec<String>>,
+    tamper: Option<Tamper>,
+}
+
+/// Something wrong with the world that the reference is not told of, and must find out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tamper {
+    /// The store has one slot more than the roster says: of accounts, or of users.
+    AccountRoom,
+    UserRoom,
+    /// Who is to wait for an account is told that it holds one.
+    FalseHeld,
+    /// Engines have this other policy.
+    Policy(fn(&mut Policy)),
 }
 
 /// Every clock has an epoch of its own.
@@ -49,6 +62,10 @@ const ACTIONS_MAX: u32 = 100_000;
 
 impl World {
     pub(crate) fn new(shape: &Shape, trace: bool) -> Self {
+        Self::tampered(shape, trace, None)
+    }
+
+    pub(crate) fn tampered(shape: &Shape, trace: bool, tamper: Option<Tamper>) -> Self {
         let mut world = Self {
             hosts: Vec::new(),
             ledger: Ledger::new(Time::ZERO + STORE_EPOCH),
@@ -58,6 +75,7 @@ impl World {
             roster: shape.roster(),
             prompt: shape.prompt,
             trace: trace.then(Vec::new),
+            tamper,
             shape: shape.clone(),
         };
         for _ in 0..shape.engines {
@@ -99,10 +117,14 @@ impl World {
         }
         host.life += 1;
         let name = if nth == 0 { "a" } else { "b" };
+        let mut policy = self.shape.policy();
+        if let Some(Tamper::Policy(change)) = self.tamper {
+            change(&mut policy);
+        }
         let config = Config {
             instance: Instance(name.into()),
             seed: Seed(7 * nth as u64 + u64::from(host.life)),
-            policy: self.shape.policy(),
+            policy,
         };
         host.engine = Some(Engine::new(config, Arc::clone(&self.roster)));
         let life = host.life;
@@ -158,7 +180,14 @@ impl World {
     /// Applies one operation, as the store.
     fn apply(&mut self, op: &StoreOp) -> StoreReply {
         let raw = self.now + STORE_EPOCH;
-        let (reply, grants) = self.ledger.apply(raw, op.clone());
+        let mut done = op.clone();
+        if let Some(tamper) = self.tamper {
+            more_room(tamper, &mut done);
+        }
+        let (mut reply, grants) = self.ledger.apply(raw, done);
+        if let Some(Tamper::FalseHeld) = self.tamper {
+            reply = false_held(op, reply);
+        }
         self.trace(|| format!("  store: {op:?} -> {reply:?}, grants {grants:?}"));
         self.reference.applied(raw, op, &reply);
         self.net.hints.extend(grants);
@@ -528,5 +557,34 @@ fn fitting(outcome: Outcome, started: bool, cancelled: bool) -> Outcome {
         Outcome::Truncated
     } else {
         outcome
+    }
+}
+
+fn more_room(tamper: Tamper, op: &mut StoreOp) {
+    let more = |limit: &mut Limit| {
+        if let Limit::Slots(n) = limit {
+            *n += 1;
+        }
+    };
+    match (tamper, op) {
+        (Tamper::AccountRoom, StoreOp::Define(define)) => {
+            define.accounts.iter_mut().for_each(|account| more(&mut account.limit));
+        }
+        (Tamper::UserRoom, StoreOp::Enter(enter)) => {
+            if let Want::User { limit, .. } = &mut enter.want {
+                more(limit);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn false_held(op: &StoreOp, reply: StoreReply) -> StoreReply {
+    match (op, reply) {
+        (StoreOp::Enter(enter), StoreReply::Waiting { tag, .. }) if enter.lease.attempt.0 > 0 => {
+            let gate = GateId::Account(account(0));
+            StoreReply::Held { gate, tag, probe: false }
+        }
+        (_, reply) => reply,
     }
 }
