@@ -65,6 +65,8 @@ pub(crate) struct Life {
     pub(crate) account_full: bool,
     /// An answer about its own leases was uncertain.
     pub(crate) doubt: bool,
+    /// An attempt was cancelled while its client was there.
+    pub(crate) aborted: bool,
     /// When its client went away.
     pub(crate) abandoned_at: Option<Time>,
     pub(crate) finished: Option<Verdict>,
@@ -92,6 +94,7 @@ impl Life {
             user_full: false,
             account_full: false,
             doubt: false,
+            aborted: false,
             abandoned_at: None,
             finished: None,
         }

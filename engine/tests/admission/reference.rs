@@ -501,6 +501,7 @@ impl Reference {
         let found = self.capacity.flights.iter_mut().find(is_it).map(|f| f.cancelled = true);
         if let Some(life) = self.lives.get_mut(&key) {
             life.cancelled.insert(attempt);
+            life.aborted |= !abandoned;
         }
         self.require(found.is_some(), || format!("Cancel {key:?} {attempt}: it is not open"));
         self.require(abandoned || lost, || format!("Cancel {key:?} {attempt}: without a reason"));

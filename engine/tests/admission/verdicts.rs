@@ -27,7 +27,9 @@ impl Reference {
         let failed = matches!(verdict, Verdict::Upstream { .. }) && self.account_wait_over(&life);
         let over_before =
             life.abandoned_at == Some(self.now) && (failed || is_end_of_wait(verdict));
-        if life.abandoned() && verdict != Verdict::Abandoned && !over_before {
+        let aborted_before = life.aborted && verdict == Verdict::SessionLost;
+        let before = over_before || aborted_before;
+        if life.abandoned() && verdict != Verdict::Abandoned && !before {
             reasons.push("its client has gone");
         }
         if life.open.is_some() && !matches!(verdict, Verdict::Abandoned | Verdict::SessionLost) {
