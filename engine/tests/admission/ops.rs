@@ -1,6 +1,6 @@
 //! What an operation speaks of.
 
-use sluice_engine::store::{Resync, StoreOp};
+use sluice_engine::store::{HealthChange, Resync, StoreOp};
 use sluice_engine::{LeaseId, NodeId, RequestId};
 
 /// The leases that a resync lists as held or waiting.
@@ -33,7 +33,8 @@ pub(crate) fn node_of(op: &StoreOp) -> Option<NodeId> {
         StoreOp::Beat { node, .. } => Some(*node),
         StoreOp::Resync(resync) => Some(resync.node),
         StoreOp::Enter(enter) => Some(enter.lease.node),
-        StoreOp::Leave { lease, .. } => Some(lease.node),
+        StoreOp::Leave { lease, .. }
+        | StoreOp::Health { change: HealthChange::Proved(lease), .. } => Some(lease.node),
         StoreOp::Join { .. }
         | StoreOp::Define(_)
         | StoreOp::Survey { .. }
