@@ -2,9 +2,9 @@
 //!
 //! Time is counted by tokio's clock from a start that is read once, so that a paused or simulated
 //! runtime governs it, and so that it never goes back. A node must not believe in its session for
-//! longer than the store does, also not after the machine slept: that wants a clock that runs through
-//! suspend (CLOCK_BOOTTIME), while tokio's stands still (CLOCK_MONOTONIC). A machine that is suspended
-//! may therefore believe for up to the belief span too long after it wakes.
+//! longer than the store does, also not after the machine slept: that wants a clock that runs
+//! through suspend (CLOCK_BOOTTIME), while tokio's stands still (CLOCK_MONOTONIC). A machine that
+//! is suspended may therefore believe for up to the belief span too long after it wakes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -32,6 +32,11 @@ impl Ledger {
         self.with_lease(id, |lease| lease.ask = enter.ask);
         // A user's raised limit may serve this very lease, so what it has is looked at afterwards.
         let wanted = self.wanted(&enter.want);
+        if let (Want::User { .. }, Some(LineIx::Gate(ix))) =
+            (&enter.want, wanted.as_ref().map(Wanted::line))
+        {
+            self.settle(ix);
+        }
         let known = self.lease(id).map(|lease| (lease.slot, lease.tag));
         let mut given_up = None;
         if let Some((Some(slot), _)) = known {
@@ -84,7 +89,7 @@ impl Ledger {
         }
     }
 
-    /// The user's gate, with the newest limit; settled if that raised it.
+    /// The user's gate, with the newest limit.
     pub(super) fn define_user(&mut self, user: UserId, limit: Limit, version: Version) -> GateIx {
         let limit = limit.normal();
         let (ix, made) = self.gates.make(GateId::User(user));
@@ -96,9 +101,6 @@ impl Ledger {
             let former = core::mem::replace(&mut self.gates.hot[ix as usize].limit, limit);
             if former != limit || made {
                 self.note(|_| Fact::Limited { gate: GateId::User(user), limit });
-            }
-            if former < limit {
-                self.settle(ix);
             }
         }
         ix

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::gate::GateIx;
+use super::gate::{GateIx, LineIx};
 use super::history::{Ending, Way};
 use super::{Key, Ledger};
-use crate::ids::{Ask, GateId, LeaseId, NodeId};
+use crate::ids::{Ask, GateId, LeaseId, ModelId, NodeId};
 use crate::store::{Enter, HeldLease, Limit, Resync, StoreReply, Version, WaitingLease, Want};
 
 impl Ledger {
@@ -70,7 +70,10 @@ impl Ledger {
         self.with_lease(id, |lease| {
             lease.ask = ask;
             lease.tag = held.tag;
-            lease.model = held.model;
+            lease.model = match held.gate {
+                GateId::User(_) => ModelId(0),
+                GateId::Account(_) => held.model,
+            };
             lease.ttl = held.ttl;
         });
         if !self.gates.hot[ix as usize].has_room() {
@@ -97,21 +100,23 @@ impl Ledger {
 
     fn wait(&mut self, waiting: WaitingLease, ask: Ask) {
         let WaitingLease { lease: id, want, tag, patience, ttl } = waiting;
-        let slot = self.lease(id).map(|lease| lease.slot.is_some());
-        if slot == Some(true) {
-            self.with_lease(id, |lease| lease.ask = ask);
-            return;
-        }
         match &want {
             Want::Gate { account, .. } => {
-                self.make_account(*account);
+                let ix = self.make_account(*account);
+                self.idle.push(LineIx::Gate(ix));
             }
             Want::Pool { pool, .. } => {
-                self.gates.make_pool(*pool);
+                let ix = self.gates.make_pool(*pool);
+                self.idle.push(LineIx::Pool(ix));
             }
             Want::User { .. } => {}
         }
-        let Some(wanted) = self.wanted(&want) else { return };
+        let wanted = self.wanted(&want);
+        if self.lease(id).is_some_and(|lease| lease.slot.is_some()) {
+            self.with_lease(id, |lease| lease.ask = ask);
+            return;
+        }
+        let Some(wanted) = wanted else { return };
         if self.lease(id).is_some_and(|lease| lease.line != Some(wanted.line())) {
             self.leave_line(id);
         }
