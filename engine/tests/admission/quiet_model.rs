@@ -421,7 +421,8 @@ impl Quiet {
     }
 
     /// Changes whose order of consequences the design leaves open are not made: a user's limit with
-    /// two engines or that admits several at once, and the last open account of a pool while somebody waits for a user's slot.
+    /// two engines or that admits several at once, and the last open account of a pool while
+    /// somebody waits for a user's slot.
     fn change(&mut self, change: Change) {
         let waiting = !self.where_is(|r| matches!(r.stage, Stage::UserLine { .. })).is_empty();
         match change {

@@ -61,7 +61,7 @@ pub(crate) struct Reference {
     /// Counts observations.
     pub(crate) mark: u64,
     pub(crate) now: Time,
-    /// Time in which nobody was woken when due: a wait that follows another may begin so much later.
+    /// Time in which nobody was woken when due: a wait that follows another begins so much later.
     pub(crate) frozen: Span,
 }
 

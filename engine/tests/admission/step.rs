@@ -199,7 +199,8 @@ pub(crate) fn step(shape: &Shape) -> BoxedStrategy<Step> {
             .prop_map(|(nth, keep)| Step::Late { nth, keep }),
         4 => (nth(), prop::bool::weighted(0.2)).prop_map(|(nth, keep)| Step::Hint { nth, keep }),
         faults.lose => nth().prop_map(|nth| Step::LoseHint { nth }),
-        3 => (nth(), prop::bool::weighted(0.1)).prop_map(|(nth, denied)| Step::Bill { nth, denied }),
+        3 => (nth(), prop::bool::weighted(0.1))
+            .prop_map(|(nth, denied)| Step::Bill { nth, denied }),
         4 => Just(Step::Flush),
         1 => prop::bool::weighted(0.3).prop_map(Step::Prompt),
     ];

@@ -1,4 +1,4 @@
-//! The reference notices what is wrong: worlds that are tampered with, and what it must complain of.
+//! The reference notices what is wrong: worlds that are tampered with, and what is said of them.
 
 use std::cell::RefCell;
 
