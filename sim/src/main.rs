@@ -1,2 +1,2 @@
-//! Skeleton.
+//! x
 fn main() {}
