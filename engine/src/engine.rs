@@ -1,16 +1,28 @@
-//! Skeleton.
+//! The engine: takes events, keeps requests and the node's session, emits actions.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::action::Action;
-use crate::event::Event;
-use crate::ids::{NodeId, RequestId};
-use crate::policy::Policy;
+use crate::action::{Action, Verdict};
+use crate::core::{Call, Core, Kind};
+use crate::event::{Event, RequestSpec};
+use crate::ids::{Ask, LeaseId, NodeId, RequestId};
+use crate::invariants;
+use crate::lease::Standing;
+use crate::node::NodeNews;
+use crate::policy::{OnSessionLost, Policy};
+use crate::request::{Request, Stage};
+use crate::resync;
 use crate::rng::Seed;
 use crate::roster::Roster;
-use crate::store::Instance;
+use crate::store::{Instance, StoreFault, StoreReply};
 use crate::time::Time;
+use crate::timer::{Alarm, Timers};
+use crate::trail::{Decision, Trail};
 
 /// What an engine is made with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,76 +35,330 @@ pub struct Config {
     pub policy: Policy,
 }
 
-/// Why an engine wants to be woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Reason {
-    /// Joining the store.
-    Join,
-    /// Keeping the session alive.
-    Beat,
-    /// Reaping.
-    Reap,
-    /// A leave is owed.
-    Leave,
-    /// A resync is due.
-    Resync,
-    /// The roster must be told to the store.
-    Define,
-    /// A waiting request asks again.
-    Ask(RequestId),
-    /// A wait ends.
-    Patience(RequestId),
-    /// A client is pinged.
-    Ping(RequestId),
+/// The scheduler of one node. It joins the store by itself on its first event.
+///
+/// Inputs are [`handle`](Self::handle)d, one at a time, with a time that never goes back; after each,
+/// [`poll_action`](Self::poll_action) is called until it returns `None`, before the next event or in
+/// between as answers come. [`next_timeout`](Self::next_timeout) says when a [`Event::Tick`] is
+/// needed; extra ticks do no harm. [`crate::turn`] does all of this.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Engine {
+    core: Core,
+    requests: BTreeMap<RequestId, Box<Request>>,
+    newest: Option<RequestId>,
+    timers: Timers,
 }
 
-/// The scheduler of one node. Joins the store by itself on its first event; drive it with [`crate::turn`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Engine {}
-
 impl Engine {
-    /// An engine without a session; it joins on its first event (any, `Tick` for instance).
+    /// An engine without a session; any event, `Tick` for instance, makes it join.
     #[must_use]
-    pub fn new(_config: Config, _roster: Arc<Roster>) -> Self {
-        todo!()
+    pub fn new(config: Config, roster: Arc<Roster>) -> Self {
+        Self {
+            core: Core::new(config, roster),
+            requests: BTreeMap::new(),
+            newest: None,
+            timers: Timers::default(),
+        }
     }
-    /// Takes in one event.
-    pub fn handle(&mut self, _now: Time, _event: Event) {
-        todo!()
+
+    /// Takes in one event. A `now` before an earlier one counts as that.
+    ///
+    /// # Panics
+    /// If an arriving request's id is not above all earlier ones: the caller minted it twice.
+    pub fn handle(&mut self, now: Time, event: Event) {
+        self.core.now = self.core.now.max(now);
+        self.wake_due_requests();
+        match event {
+            Event::Arrived { req, spec } => self.arrived(req, spec),
+            Event::Abandoned { req } => self.with_request(req, |core, r| r.abandon(core)),
+            Event::Store { call, result } => self.store_answered(call, result),
+            Event::Granted { lease, .. } => self.granted(lease),
+            Event::Billing { req, result } => {
+                self.with_request(req, |core, r| r.billed(core, result));
+            }
+            Event::Started { req, attempt } => {
+                self.with_request(req, |core, r| r.started(core, attempt));
+            }
+            Event::Ended { req, attempt, outcome } => {
+                self.with_request(req, |core, r| r.ended(core, attempt, outcome));
+            }
+            Event::Roster(roster) => self.new_roster(roster),
+            Event::Tick => {}
+        }
+        self.do_errands();
     }
-    /// The next action, until there is none.
+
+    /// The next action, in the order in which they are to be carried out; `None` when there is none
+    /// until the next event.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
-        todo!()
+        let action = self.core.actions.pop_front();
+        if action.is_none() {
+            self.rearm_touched();
+        }
+        action
     }
-    /// When the engine wants a `Tick`, and why. May change after every event.
+
+    /// When the engine wants a `Tick`, and why. May change after every event, once its actions have
+    /// been drained.
     #[must_use]
-    pub fn next_timeout(&self) -> Option<(Time, Reason)> {
-        todo!()
+    pub fn next_timeout(&self) -> Option<Alarm> {
+        let debts = self.core.debts.next_due().map(|at| (at, crate::timer::Reason::Leave));
+        [self.timers.first(), self.core.session.next_alarm(), debts].into_iter().flatten().min()
     }
+
     /// The node, while it has a session that it has not been told to have lost.
     #[must_use]
-    pub fn node(&self) -> Option<NodeId> {
-        todo!()
+    pub const fn node(&self) -> Option<NodeId> {
+        self.core.session.node()
     }
-    /// Whether it believes in its session now and has told the store its roster: ready for traffic.
+
+    /// Whether it believes in its session at `now` and the store knows its roster: ready for traffic.
     #[must_use]
-    pub fn ready(&self, _now: Time) -> bool {
-        todo!()
+    pub fn ready(&self, now: Time) -> bool {
+        self.core.session.is_believed(now) && self.core.session.can_ask()
     }
+
+    /// The roster it decides by.
+    #[must_use]
+    pub const fn roster(&self) -> &Arc<Roster> {
+        &self.core.roster
+    }
+
     /// Requests that have arrived and not finished.
     #[must_use]
     pub fn live_requests(&self) -> usize {
-        todo!()
+        self.requests.len()
     }
-    /// Leaves owed to the store.
+
+    /// Leases owed to the store.
     #[must_use]
     pub fn owed(&self) -> usize {
-        todo!()
+        self.core.debts.len()
     }
-    /// Every local invariant that does not hold.
+
+    /// What has been decided so far about a live request.
     #[must_use]
-    pub fn check_invariants(&self) -> Vec<alloc::string::String> {
-        todo!()
+    pub fn trail(&self, req: RequestId) -> Option<&Trail> {
+        self.requests.get(&req).map(|r| &r.trail)
+    }
+
+    /// Every local invariant that does not hold, by what is wrong. Linear in the live requests. Legal
+    /// after a full drain.
+    #[must_use]
+    pub fn check_invariants(&self) -> Vec<String> {
+        invariants::check(&self.core, &self.requests, &self.timers)
+    }
+
+    fn arrived(&mut self, req: RequestId, spec: RequestSpec) {
+        assert!(self.newest < Some(req), "request ids are minted strictly increasing");
+        self.newest = Some(req);
+        let mut request = Box::new(Request::new(&self.core, req, spec));
+        let verdict = if self.requests.len() >= self.core.config.policy.requests_max as usize {
+            Some(Verdict::Overloaded)
+        } else {
+            request.arrive(&mut self.core)
+        };
+        match verdict {
+            Some(verdict) => finish(&mut self.core, &mut self.timers, *request, verdict),
+            None => {
+                self.requests.insert(req, request);
+                self.core.touched.push(req);
+            }
+        }
+    }
+
+    /// One transition of a live request; the end, if that is what it comes to.
+    fn with_request(
+        &mut self,
+        req: RequestId,
+        transition: impl FnOnce(&mut Core, &mut Request) -> Option<Verdict>,
+    ) {
+        let Some(request) = self.requests.get_mut(&req) else { return };
+        match transition(&mut self.core, request) {
+            None => self.core.touched.push(req),
+            Some(verdict) => {
+                if let Some(request) = self.requests.remove(&req) {
+                    finish(&mut self.core, &mut self.timers, *request, verdict);
+                }
+            }
+        }
+    }
+
+    /// The same transition for all, in order of arrival.
+    fn with_all(&mut self, mut transition: impl FnMut(&mut Core, &mut Request) -> Option<Verdict>) {
+        let all: Vec<RequestId> = self.requests.keys().copied().collect();
+        for req in all {
+            self.with_request(req, &mut transition);
+        }
+    }
+
+    fn granted(&mut self, lease: LeaseId) {
+        if self.core.session.node() == Some(lease.node) {
+            self.with_request(lease.request, |core, r| r.hinted(core, lease.attempt));
+        }
+    }
+
+    fn new_roster(&mut self, roster: Arc<Roster>) {
+        if roster.version > self.core.roster.version {
+            self.core.roster = roster;
+            self.core.session.undefine(self.core.now);
+        }
+    }
+
+    fn store_answered(&mut self, call: Ask, result: Result<StoreReply, StoreFault>) {
+        let Some(Call { node, version, kind }) = self.core.calls.remove(&call) else { return };
+        let same_node = node == self.core.session.node();
+        let lost = result == Ok(StoreReply::Lost);
+        if lost && same_node {
+            self.lose_session();
+        }
+        match kind {
+            Kind::Enter(req, attempt) => {
+                let asked = (attempt, same_node && !lost, version);
+                self.with_request(req, |core, r| r.entered(core, call, asked, result));
+            }
+            Kind::Survey(req) => {
+                let current = version == self.core.roster.version;
+                self.with_request(req, |core, r| r.surveyed(core, call, current, result));
+            }
+            Kind::Leave(key) if same_node && !lost => match result {
+                Ok(_) => self.core.debts.paid(key),
+                Err(_) => self.core.leave_failed(key),
+            },
+            Kind::Leave(_) | Kind::Note => {}
+            Kind::Join { .. } | Kind::Beat { .. } | Kind::Define | Kind::Reap | Kind::Resync => {
+                let news = self.core.node_answer(call, kind, result);
+                self.act_on(news);
+            }
+        }
+    }
+
+    fn act_on(&mut self, news: NodeNews) {
+        match news {
+            NodeNews::None => {}
+            NodeNews::AskNow => self.with_all(|core, r| r.ask_now(core)),
+            NodeNews::ResyncAnswered(result) => self.resync_answered(result),
+        }
+    }
+
+    fn resync_answered(&mut self, result: Result<(), StoreFault>) {
+        let Some(mut pass) = self.core.session.pass.take() else { return };
+        let (listed, was_last) = pass.answered();
+        match result {
+            Ok(()) if was_last => {
+                let news = self.core.resync_done();
+                self.act_on(news);
+            }
+            Ok(()) => {
+                self.core.session.pass = Some(pass);
+                self.core.resync_goes_on();
+                resync::send_next(&mut self.core, &self.requests);
+            }
+            Err(fault) => {
+                if fault == StoreFault::Unknown {
+                    for (req, attempt) in listed {
+                        self.with_request(req, |_, r| {
+                            r.doubt(attempt);
+                            None
+                        });
+                    }
+                }
+                self.core.resync_failed();
+            }
+        }
+    }
+
+    /// The store has ended the session. What runs, runs on under the next one, or is cut short.
+    fn lose_session(&mut self) {
+        self.core.session_lost();
+        let abort = self.core.config.policy.on_session_lost == OnSessionLost::Abort;
+        self.with_all(|core, r| {
+            r.session_lost();
+            if abort && !r.is_waiting() { r.end_early(core, Verdict::SessionLost) } else { None }
+        });
+    }
+
+    fn wake_due_requests(&mut self) {
+        while let Some(alarm) = self.timers.first().filter(|(at, _)| *at <= self.core.now) {
+            self.timers.rearm(Some(alarm), None);
+            let Some(req) = alarm.1.request() else { continue };
+            self.with_request(req, |core, r| {
+                r.armed = None;
+                r.wake(core)
+            });
+        }
+    }
+
+    /// What the node does by itself when its time has come.
+    fn do_errands(&mut self) {
+        self.core.node_tick();
+        if self.core.beat_is_due() {
+            let (settled, in_flight) = self.count_leases();
+            self.core.send_beat(settled, in_flight);
+        }
+        if self.core.resync_is_due() {
+            resync::send_next(&mut self.core, &self.requests);
+        }
+        self.core.pay_due_debts();
+    }
+
+    /// Leases that are in the store for sure, and leases that may be.
+    fn count_leases(&self) -> (u32, u32) {
+        let (mut settled, mut in_flight) = (0u32, self.core.debts.len() as u32);
+        for claim in self.requests.values().flat_map(|r| r.claims()) {
+            let sure = claim.pending.is_none() && !claim.faulted;
+            if sure && claim.standing != Standing::Nothing {
+                settled += 1;
+            } else if claim.may_exist() {
+                in_flight += 1;
+            }
+        }
+        (settled, in_flight)
+    }
+
+    fn rearm_touched(&mut self) {
+        while let Some(req) = self.core.touched.pop() {
+            if let Some(request) = self.requests.get_mut(&req) {
+                let alarm = request.alarm();
+                self.timers.rearm(request.armed, alarm);
+                request.armed = alarm;
+            }
+        }
+    }
+}
+
+/// The end of a request: gives back what it claims, and says how it ended.
+fn finish(core: &mut Core, timers: &mut Timers, mut request: Request, verdict: Verdict) {
+    debug_assert!(
+        request.account.is_none() || request.stage != Stage::Billing,
+        "an account is asked for after billing"
+    );
+    timers.rearm(request.armed.take(), None);
+    if let Some(account) = request.account.take() {
+        core.release(request.id, &account, None);
+    }
+    core.release(request.id, &request.user, None);
+    let trail = core::mem::take(&mut request.trail);
+    core.actions.push_back(Action::Finish { req: request.id, verdict, trail });
+}
+
+impl Request {
+    /// A call that listed this lease may yet be applied.
+    fn doubt(&mut self, attempt: crate::ids::Attempt) {
+        let claims = core::iter::once(&mut self.user).chain(&mut self.account);
+        for claim in claims.filter(|claim| claim.attempt == attempt) {
+            claim.doubt = true;
+        }
+    }
+}
+
+impl Trail {
+    /// How many attempts it records.
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        let forwarded =
+            |step: &&crate::trail::Step| matches!(step.what, Decision::Forwarded { .. });
+        self.steps.iter().filter(forwarded).count()
     }
 }

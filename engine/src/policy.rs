@@ -325,9 +325,6 @@ mod tests {
         let errors = policy.validate().expect_err("three knobs are wrong");
         let knobs: Vec<_> = errors.iter().map(|e| e.knob).collect();
         assert_eq!(knobs, ["backoff", "sticky_line_max", "belief"]);
-        assert_eq!(
-            alloc::format!("{}", errors[1]),
-            "sticky_line_max is 0 but must be at least 1"
-        );
+        assert_eq!(alloc::format!("{}", errors[1]), "sticky_line_max is 0 but must be at least 1");
     }
 }

@@ -548,6 +548,10 @@ pub struct Surveyed {
 
 /// What the store answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a survey is moved a few times a request; boxing it would cost an allocation each"
+)]
 pub enum StoreReply {
     /// The named node has no live session. Final for that node.
     Lost,
