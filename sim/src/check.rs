@@ -81,6 +81,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::<i13::ClosingsAndProbes>::default(),
         Box::<i15::Owners>::default(),
         Box::<rest::ComesToRest>::default(),
+        Box::<rest::SelfContent>::default(),
     ]
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use sluice_engine::rng::{Purpose, Seed};
 use sluice_engine::{
-    Attempt, Engine, Event, NodeId, Outcome, RequestId, Span, Time, engine::Config, turn,
+    Attempt, Engine, Event, Outcome, RequestId, Span, Time, drive::turn_with,
+    engine::Config, journal::Journal, turn,
 };
 use sluice_storage::fate::Rates;
 
@@ -50,14 +51,15 @@ pub(super) struct Node {
     tick: Option<(Time, u64)>,
     /// Turns taken at one and the same moment.
     spin: (Time, u32),
-    /// What the store calls it.
-    pub(super) names: Vec<NodeId>,
+    journal: Option<Journal>,
 }
 
 /// Turns between two looks of an engine at its own invariants.
 const CHECK_EVERY: u64 = 16;
 /// Ticks at one moment beyond which an engine is said to spin.
 const SPIN_MAX: u32 = 1_000;
+/// Events between two snapshots of a journal.
+const JOURNAL_EVENTS: usize = 64;
 
 impl Node {
     pub(super) const fn new(_: &NodeSpec) -> Self {
@@ -74,7 +76,7 @@ impl Node {
             turns: 0,
             tick: None,
             spin: (Time::ZERO, 0),
-            names: Vec::new(),
+            journal: None,
         }
     }
 
@@ -97,6 +99,7 @@ impl World<'_> {
         let roster = Arc::clone(&self.rosters[node.roster]);
         node.engine = Some(Box::new(Engine::new(config, roster)));
         node.tick = None;
+        node.journal = self.journal.then(|| Journal::new(JOURNAL_EVENTS, usize::MAX));
         let roster = node.roster;
         self.history.push(self.now, What::Launched { node: index, roster });
         self.turn(index, Event::Tick);
@@ -104,13 +107,13 @@ impl World<'_> {
 
     /// Ends a node's process with all it knows.
     pub(super) fn crash(&mut self, index: usize) {
+        self.replay(index);
         let node = &mut self.nodes[index];
         node.engine = None;
         node.life += 1;
         node.frozen = false;
         node.spell += 1;
         node.backlog.clear();
-        node.names.clear();
         node.tick = None;
         let mine: Vec<_> = self.open.iter().filter(|(_, o)| o.node == index).map(|(&k, _)| k).collect();
         for (req, attempt) in mine {
@@ -238,7 +241,13 @@ impl World<'_> {
     fn turn(&mut self, index: usize, event: Event) {
         let Some(mut engine) = self.nodes[index].engine.take() else { return };
         let now = self.now + self.scenario.nodes[index].offset;
-        turn(&mut engine, now, event, &mut Hands { world: self, node: index });
+        let mut journal = self.nodes[index].journal.take();
+        let hands = &mut Hands { world: self, node: index };
+        match &mut journal {
+            None => turn(&mut engine, now, event, hands),
+            Some(journal) => turn_with(&mut engine, now, event, hands, journal),
+        }
+        self.nodes[index].journal = journal;
         let wants = engine.next_timeout();
         self.nodes[index].turns += 1;
         if self.nodes[index].turns.is_multiple_of(CHECK_EVERY) {
@@ -289,9 +298,19 @@ impl World<'_> {
         }
     }
 
+    /// Replays the journal of a node's life (I18).
+    fn replay(&mut self, index: usize) {
+        let Some(journal) = self.nodes[index].journal.take() else { return };
+        if let Err(diverged) = journal.replay() {
+            let how = format!("I18: journal of node {index}: {diverged}");
+            self.history.push(self.now, What::Broken { how });
+        }
+    }
+
     /// Lets engines and ledger look at themselves.
     pub(super) fn check_all(&mut self) {
         for index in 0..self.nodes.len() {
+            self.replay(index);
             if let Some(engine) = self.nodes[index].engine.take() {
                 self.check_engine(index, &engine);
                 self.nodes[index].engine = Some(engine);

@@ -78,6 +78,8 @@ pub(super) struct World<'a> {
     pub(super) tokens: u64,
     /// In which life of its node each request arrived; 0 if it did not.
     pub(super) arrived: Vec<u32>,
+    /// Whether engines are journalled.
+    pub(super) journal: bool,
 }
 
 /// Between two looks whether everything is at rest.
@@ -87,7 +89,9 @@ const CONVERGENCE: Span = Span::from_secs(60);
 
 /// Runs a scenario to its end. The history is filled as it happens, so that it tells the story even
 /// if the run panics.
-pub fn run(scenario: &Scenario, history: &mut History) {
+///
+/// With `journal`, every engine's life is journalled and replayed at its end (I18).
+pub fn run(scenario: &Scenario, journal: bool, history: &mut History) {
     let mut world = World {
         scenario,
         now: Time::ZERO,
@@ -100,6 +104,7 @@ pub fn run(scenario: &Scenario, history: &mut History) {
         healed: false,
         tokens: 0,
         arrived: vec![0; scenario.arrivals.len()],
+        journal,
     };
     for node in 0..world.nodes.len() {
         world.launch(node);

@@ -1,0 +1,27 @@
+//! Every input that fuzzing has kept is run again, on any toolchain.
+
+use std::fs;
+use std::path::Path;
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let entries = fs::read_dir(&folder).expect("the corpus is committed");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{} holds inputs", folder.display());
+    for path in paths {
+        let input = fs::read(&path).expect("readable");
+        println!("{}", path.display());
+        run(&input);
+    }
+}
+
+#[test]
+fn ledger_ops() {
+    replay("ledger_ops", sluice_fuzz::ledger_ops::run);
+}
+
+#[test]
+fn engine_events() {
+    replay("engine_events", sluice_fuzz::engine_events::run);
+}

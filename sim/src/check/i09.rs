@@ -1,0 +1,181 @@
+//! I9: waits end by their deadline (+ one tick), and all waiting of a request by `wait_total_max`.
+//! Waiting is all that is not an open attempt. A node that stands still or ticks late is forgiven so long.
+
+use std::collections::BTreeMap;
+
+use sluice_engine::{RequestId, Span, Time};
+
+use super::{Books, Checker};
+use crate::history::{Record, What};
+use crate::scenario::FaultKind;
+
+/// What an answer may be under way after which a wait that needs none is begun or ended.
+const SLACK: Span = Span::from_ms(50);
+
+/// Judges I9.
+#[derive(Debug, Default)]
+pub struct WaitsEnd {
+    waits: BTreeMap<RequestId, Wait>,
+    /// Per node: standing still since, and for how long in all.
+    frozen: BTreeMap<usize, (Option<Time>, Span)>,
+    /// Per node: the last time something happened that begins waits anew.
+    disturbed: BTreeMap<usize, Time>,
+}
+
+#[derive(Debug)]
+struct Wait {
+    node: usize,
+    /// Since the arrival, the end of billing, or the end of the last attempt; none during one.
+    since: Option<Time>,
+    /// Whether for the user's slot.
+    user: bool,
+    /// All that was waited before.
+    before: Span,
+    /// The node's forgiven time at the arrival.
+    forgiven: Span,
+}
+
+impl Checker for WaitsEnd {
+    fn id(&self) -> &'static str {
+        "I9"
+    }
+
+    fn see(&mut self, books: &Books<'_>, record: &Record) -> Result<(), String> {
+        let at = record.at;
+        if let What::Froze { node } = record.what {
+            self.frozen.entry(node).or_default().0 = Some(at);
+        }
+        if let What::Thawed { node } | What::Crashed { node } = record.what {
+            let (since, all) = self.frozen.entry(node).or_default();
+            *all = *all + since.take().map_or(Span::ZERO, |since| at.since(since));
+        }
+        if let What::Told { node, result: Err(_), .. }
+        | What::Reloaded { node, .. }
+        | What::Launched { node, .. }
+        | What::Thawed { node } = record.what
+        {
+            self.disturbed.insert(node, at);
+        }
+        if let What::Told { node, result: Ok(sluice_engine::StoreReply::Lost), .. } = record.what {
+            self.disturbed.insert(node, at);
+        }
+        if let What::Arrived { node, req } = record.what {
+            let forgiven = self.forgiven(node);
+            let wait =
+                Wait { node, since: Some(at), user: true, before: Span::ZERO, forgiven };
+            self.waits.insert(req, wait);
+        }
+        if let What::BillingAsked { req, .. } = record.what {
+            self.end(books, req, at)?;
+            self.begin(req, at);
+        }
+        if let What::Billed { req, .. } = record.what {
+            self.add(req, at);
+            self.begin(req, at);
+        }
+        if let What::Opened { req, .. } = record.what {
+            self.end(books, req, at)?;
+        }
+        if let What::Closed { req, .. } = record.what {
+            self.begin(req, at);
+        }
+        if let What::Finished { req, .. } = record.what {
+            self.end(books, req, at)?;
+            self.waits.remove(&req);
+        }
+        Ok(())
+    }
+}
+
+impl WaitsEnd {
+    fn forgiven(&self, node: usize) -> Span {
+        self.frozen.get(&node).map_or(Span::ZERO, |(_, all)| *all)
+    }
+
+    fn begin(&mut self, req: RequestId, at: Time) {
+        if let Some(wait) = self.waits.get_mut(&req) {
+            wait.since = Some(at);
+            wait.user = false;
+        }
+    }
+
+    /// The time since the wait began counts as waiting.
+    fn add(&mut self, req: RequestId, at: Time) {
+        if let Some(wait) = self.waits.get_mut(&req)
+            && let Some(since) = wait.since.take()
+        {
+            wait.before = wait.before + at.since(since);
+        }
+    }
+
+    fn end(&mut self, books: &Books<'_>, req: RequestId, at: Time) -> Result<(), String> {
+        let Some(wait) = self.waits.get(&req) else { return Ok(()) };
+        let Some(since) = wait.since else { return Ok(()) };
+        let policy = &books.scenario.policy;
+        let forgiven = self.forgiven(wait.node).saturating_sub(wait.forgiven)
+            + late_max(books, wait.node);
+        let total = wait.before + at.since(since);
+        if total > policy.wait_total_max + forgiven {
+            return Err(format!("{req} waited {} ms in all", total.as_ms()));
+        }
+        let this = at.since(since);
+        if wait.user {
+            if this > policy.user_patience + forgiven {
+                return Err(format!("{req} waited {} ms for its user", this.as_ms()));
+            }
+        } else if self.disturbed.get(&wait.node).is_none_or(|&d| d + SLACK < since)
+            && this > policy.sticky_patience + policy.fallback_patience + SLACK + forgiven
+        {
+            return Err(format!("{req} waited {} ms for an account", this.as_ms()));
+        }
+        self.add(req, at);
+        Ok(())
+    }
+}
+
+fn late_max(books: &Books<'_>, of: usize) -> Span {
+    let late = books.scenario.faults.iter().filter_map(|fault| match fault.kind {
+        FaultKind::Ticks { node, late_max } if node == of => Some(late_max),
+        _ => None,
+    });
+    late.max().unwrap_or(Span::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testkit::Kit;
+    use sluice_engine::Verdict;
+
+    #[test]
+    fn a_wait_that_ends_by_its_deadline_is_accepted() {
+        let mut kit = Kit::new();
+        kit.arrive(1, 1).wait(30_000).finish(1, Verdict::UserWaitTimeout);
+        assert_eq!(kit.judge(WaitsEnd::default()), None);
+    }
+
+    #[test]
+    fn a_wait_beyond_its_deadline_is_rejected() {
+        let mut kit = Kit::new();
+        kit.arrive(1, 1).wait(30_001).finish(1, Verdict::UserWaitTimeout);
+        assert!(kit.judge(WaitsEnd::default()).is_some());
+    }
+
+    #[test]
+    fn all_waiting_together_is_bounded() {
+        let mut kit = Kit::new();
+        kit.arrive(1, 1).billing(1);
+        for attempt in 1..5 {
+            kit.wait(25_000).open(1, attempt, attempt.into()).wait(60_000).close(1, attempt);
+        }
+        assert!(kit.judge(WaitsEnd::default()).is_some());
+    }
+
+    #[test]
+    fn a_node_that_stands_still_is_forgiven() {
+        let mut kit = Kit::new();
+        kit.arrive(1, 1).push(What::Froze { node: 0 }).wait(40_000);
+        kit.push(What::Thawed { node: 0 }).finish(1, Verdict::UserWaitTimeout);
+        assert_eq!(kit.judge(WaitsEnd::default()), None);
+    }
+}
