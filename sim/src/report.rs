@@ -232,9 +232,7 @@ fn fact_words(entry: &Entry) -> (Option<String>, String) {
         Fact::Queued { lease, line, tag } => {
             (of_lease(*lease), format!("queued {lease} {line:?} at {tag}"))
         }
-        Fact::Unqueued { lease, line } => {
-            (of_lease(*lease), format!("unqueued {lease} {line:?}"))
-        }
+        Fact::Unqueued { lease, line } => (of_lease(*lease), format!("unqueued {lease} {line:?}")),
         Fact::Left { lease, fence } => (of_lease(*lease), format!("left {lease} fence {fence}")),
         Fact::Renamed { from, to } => (of_lease(*from), format!("renamed {from} {to}")),
         Fact::Probing { account, model, lease } => {

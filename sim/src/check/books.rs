@@ -11,18 +11,18 @@ use sluice_engine::store::{
 };
 use sluice_engine::{
     AccountId, Ask, Attempt, GateId, LeaseId, ModelId, NodeId, Outcome, PoolId, RequestId, Span,
-    StoreOp, StoreReply, Tag, Time, Verdict,
+    StoreOp, StoreReply, Tag, Time,
 };
 
 use crate::history::{Record, What};
 use crate::scenario::Scenario;
 
 /// A lease's name in the order of requests.
-pub type Key = (RequestId, Attempt, NodeId);
+pub(super) type Key = (RequestId, Attempt, NodeId);
 
 /// The key of a lease.
 #[must_use]
-pub const fn key(lease: LeaseId) -> Key {
+pub(super) const fn key(lease: LeaseId) -> Key {
     (lease.request, lease.attempt, lease.node)
 }
 
@@ -514,16 +514,4 @@ impl<'a> Books<'a> {
         }
         self.tickets.insert(key(lease), ticket);
     }
-}
-
-/// Whether a verdict says that a line was full or a wait too long: the class of 429.
-#[must_use]
-pub const fn is_wait_verdict(verdict: &Verdict) -> bool {
-    matches!(
-        verdict,
-        Verdict::UserLineFull
-            | Verdict::UserWaitTimeout
-            | Verdict::AccountLineFull
-            | Verdict::AccountWaitTimeout
-    )
 }

@@ -11,7 +11,7 @@ use crate::history::{Record, What};
 
 /// Judges I1.
 #[derive(Debug, Default)]
-pub struct Limits;
+pub(super) struct Limits;
 
 impl Checker for Limits {
     fn id(&self) -> &'static str {

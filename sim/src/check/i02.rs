@@ -8,7 +8,7 @@ use crate::history::{Record, What};
 
 /// Judges I2.
 #[derive(Debug, Default)]
-pub struct GrantsEnd;
+pub(super) struct GrantsEnd;
 
 impl Checker for GrantsEnd {
     fn id(&self) -> &'static str {

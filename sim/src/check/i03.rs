@@ -10,7 +10,7 @@ use crate::history::{Record, What};
 
 /// Judges I3.
 #[derive(Debug, Default)]
-pub struct KeepsLease;
+pub(super) struct KeepsLease;
 
 impl Checker for KeepsLease {
     fn id(&self) -> &'static str {
@@ -50,7 +50,11 @@ fn ended(books: &Books<'_>, lease: LeaseId, gate: GateId, how: Ending) -> Result
             None => lost("though nothing has a ttl"),
         },
         Ending::Left | Ending::Declined | Ending::PassedOn | Ending::Joined | Ending::Orphaned => {
-            if in_use { lost("while it is in use") } else { Ok(()) }
+            if in_use {
+                lost("while it is in use")
+            } else {
+                Ok(())
+            }
         }
     }
 }

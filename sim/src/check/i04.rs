@@ -5,7 +5,6 @@ use sluice_engine::ledger::history::{Ending, Fact};
 use sluice_engine::store::{CLAIM_WINDOW, SESSION};
 use sluice_engine::{NodeId, Span, StoreOp, StoreReply};
 
-use super::books::key;
 use super::{Books, Checker};
 use crate::history::{Record, What};
 
@@ -14,7 +13,7 @@ const SLACK: Span = Span::from_secs(3);
 
 /// Judges I4.
 #[derive(Debug, Default)]
-pub struct DeadAreFreed {
+pub(super) struct DeadAreFreed {
     succeeded: Option<NodeId>,
 }
 

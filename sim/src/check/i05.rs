@@ -11,7 +11,7 @@ use crate::history::{Record, What};
 
 /// Judges I5.
 #[derive(Debug, Default)]
-pub struct WorkConserved;
+pub(super) struct WorkConserved;
 
 impl Checker for WorkConserved {
     fn id(&self) -> &'static str {

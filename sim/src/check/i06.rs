@@ -13,7 +13,7 @@ use crate::history::{Record, What};
 
 /// Judges I6.
 #[derive(Debug, Default)]
-pub struct InOrder {
+pub(super) struct InOrder {
     /// The newest ask sent by a lease.
     newest: BTreeMap<(RequestId, u16), Ask>,
     /// The tag told for a request's user slot, or for its accounts.
@@ -144,11 +144,8 @@ mod tests {
     #[test]
     fn an_ask_without_the_told_tag_is_rejected() {
         let mut kit = Kit::new();
-        kit.ask(1, 1, 1, 1, None).tell(1, StoreReply::Waiting {
-            position: 1,
-            tag: Tag(5),
-            opens_in: None,
-        });
+        kit.ask(1, 1, 1, 1, None)
+            .tell(1, StoreReply::Waiting { position: 1, tag: Tag(5), opens_in: None });
         kit.ask(1, 1, 1, 2, Some(Tag(5)));
         assert_eq!(kit.judge(InOrder::default()), None);
         kit.ask(1, 2, 1, 3, None);

@@ -6,7 +6,7 @@ use crate::history::{Record, What};
 
 /// Judges I7.
 #[derive(Debug, Default)]
-pub struct FinishOnce;
+pub(super) struct FinishOnce;
 
 impl Checker for FinishOnce {
     fn id(&self) -> &'static str {

@@ -11,7 +11,7 @@ use crate::history::{Record, What};
 
 /// Judges I8.
 #[derive(Debug, Default)]
-pub struct NeverAfter {
+pub(super) struct NeverAfter {
     left: BTreeSet<(RequestId, Attempt)>,
 }
 

@@ -14,7 +14,7 @@ const SLACK: Span = Span::from_ms(50);
 
 /// Judges I9.
 #[derive(Debug, Default)]
-pub struct WaitsEnd {
+pub(super) struct WaitsEnd {
     waits: BTreeMap<RequestId, Wait>,
     /// Per node: standing still since, and for how long in all.
     frozen: BTreeMap<usize, (Option<Time>, Span)>,
@@ -61,8 +61,7 @@ impl Checker for WaitsEnd {
         }
         if let What::Arrived { node, req } = record.what {
             let forgiven = self.forgiven(node);
-            let wait =
-                Wait { node, since: Some(at), user: true, before: Span::ZERO, forgiven };
+            let wait = Wait { node, since: Some(at), user: true, before: Span::ZERO, forgiven };
             self.waits.insert(req, wait);
         }
         if let What::BillingAsked { req, .. } = record.what {
@@ -112,8 +111,8 @@ impl WaitsEnd {
         let Some(wait) = self.waits.get(&req) else { return Ok(()) };
         let Some(since) = wait.since else { return Ok(()) };
         let policy = &books.scenario.policy;
-        let forgiven = self.forgiven(wait.node).saturating_sub(wait.forgiven)
-            + late_max(books, wait.node);
+        let forgiven =
+            self.forgiven(wait.node).saturating_sub(wait.forgiven) + late_max(books, wait.node);
         let total = wait.before + at.since(since);
         if total > policy.wait_total_max + forgiven {
             return Err(format!("{req} waited {} ms in all", total.as_ms()));

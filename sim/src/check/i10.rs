@@ -8,7 +8,7 @@ use crate::history::{Record, What};
 
 /// Judges I10.
 #[derive(Debug, Default)]
-pub struct Budgets;
+pub(super) struct Budgets;
 
 impl Checker for Budgets {
     fn id(&self) -> &'static str {
@@ -31,9 +31,8 @@ impl Checker for Budgets {
         if switches > usize::from(switches_max) {
             return Err(format!("{req}.{attempt} is switch {switches} of {switches_max}"));
         }
-        let server = |t: &&super::books::Try| {
-            matches!(t.closed, Some(Some(Outcome::ServerError { .. })))
-        };
+        let server =
+            |t: &&super::books::Try| matches!(t.closed, Some(Some(Outcome::ServerError { .. })));
         let server_errors = request.tries.iter().filter(server).count();
         if server_errors > usize::from(policy.switches.server_error_max) {
             return Err(format!("{req}.{attempt} follows {server_errors} plain 5xx"));

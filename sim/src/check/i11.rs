@@ -5,7 +5,7 @@ use crate::history::{Record, What};
 
 /// Judges I11.
 #[derive(Debug, Default)]
-pub struct NotAfterStart;
+pub(super) struct NotAfterStart;
 
 impl Checker for NotAfterStart {
     fn id(&self) -> &'static str {

@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 
 use sluice_engine::store::SessionChange;
 use sluice_engine::trail::{Decision, Trail};
-use sluice_engine::{
-    AccountId, Attempt, GateId, RequestId, SessionKey, StoreOp, StoreReply, Time,
-};
+use sluice_engine::{AccountId, Attempt, GateId, RequestId, SessionKey, StoreOp, StoreReply, Time};
 
 use super::{Books, Checker};
 use crate::history::{Record, What};
 
 /// Judges I12.
 #[derive(Debug, Default)]
-pub struct HomeOrWhy {
+pub(super) struct HomeOrWhy {
     /// Homes that a node was told for a session, and when.
     homes: BTreeMap<(usize, SessionKey), Vec<(Time, Option<AccountId>)>>,
     /// What a request was told to hold last.
@@ -74,12 +72,7 @@ impl HomeOrWhy {
         }
     }
 
-    fn bound(
-        &self,
-        books: &Books<'_>,
-        key: SessionKey,
-        account: AccountId,
-    ) -> Result<(), String> {
+    fn bound(&self, books: &Books<'_>, key: SessionKey, account: AccountId) -> Result<(), String> {
         let holds = |req: &RequestId| {
             books.scenario.arrival(*req).is_some_and(|a| a.spec.session == Some(key))
         };

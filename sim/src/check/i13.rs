@@ -11,7 +11,7 @@ use crate::history::{Record, What};
 
 /// Judges I13.
 #[derive(Debug, Default)]
-pub struct ClosingsAndProbes {
+pub(super) struct ClosingsAndProbes {
     /// Leases granted by the operation that is being applied.
     granted: Vec<(LeaseId, AccountId, ModelId)>,
 }

@@ -28,7 +28,7 @@ struct Told {
 
 /// Judges I15.
 #[derive(Debug, Default)]
-pub struct Owners {
+pub(super) struct Owners {
     told: BTreeMap<RequestId, Told>,
     /// Per node: when the store last gave it trouble.
     trouble: BTreeMap<usize, Time>,
@@ -74,7 +74,7 @@ impl Checker for Owners {
             else {
                 return Ok(());
             };
-            let case = Case { books, request, arrival, node: *node, at };
+            let case = Case { books, request, arrival, node: *node };
             let fair = self.fair(&case, verdict);
             return fair.map_err(|why| format!("{req} ends with {verdict:?}: {why}"));
         }
@@ -88,7 +88,6 @@ struct Case<'a, 'b> {
     request: &'a Request,
     arrival: &'a Arrival,
     node: usize,
-    at: Time,
 }
 
 impl Owners {

@@ -6,7 +6,7 @@ use crate::history::{Record, What};
 
 /// After the faults, everything finishes within the bound, and the store keeps nothing.
 #[derive(Debug, Default)]
-pub struct ComesToRest;
+pub(super) struct ComesToRest;
 
 impl Checker for ComesToRest {
     fn id(&self) -> &'static str {
@@ -23,7 +23,7 @@ impl Checker for ComesToRest {
 
 /// Engines and ledgers are satisfied with themselves.
 #[derive(Debug, Default)]
-pub struct SelfContent;
+pub(super) struct SelfContent;
 
 impl Checker for SelfContent {
     fn id(&self) -> &'static str {

@@ -57,8 +57,7 @@ fn scenario() -> Scenario {
         stream: true,
         warmup: false,
     };
-    let answer =
-        Answer { first_byte: None, end: Span::from_ms(1), outcome: Outcome::Completed };
+    let answer = Answer { first_byte: None, end: Span::from_ms(1), outcome: Outcome::Completed };
     let arrival = |id| Arrival {
         id: RequestId(id),
         at: Time::ZERO,

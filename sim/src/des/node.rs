@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sluice_engine::rng::{Purpose, Seed};
 use sluice_engine::{
-    Attempt, Engine, Event, Outcome, RequestId, Span, Time, drive::turn_with,
-    engine::Config, journal::Journal, turn,
+    Attempt, Engine, Event, Outcome, RequestId, Span, Time, drive::turn_with, engine::Config,
+    journal::Journal, turn,
 };
 use sluice_storage::fate::Rates;
 
@@ -115,13 +115,11 @@ impl World<'_> {
         node.spell += 1;
         node.backlog.clear();
         node.tick = None;
-        let mine: Vec<_> = self.open.iter().filter(|(_, o)| o.node == index).map(|(&k, _)| k).collect();
+        let mine: Vec<_> =
+            self.open.iter().filter(|(_, o)| o.node == index).map(|(&k, _)| k).collect();
         for (req, attempt) in mine {
             self.open.remove(&(req, attempt));
-            self.history.push(
-                self.now,
-                What::Closed { node: index, req, attempt, outcome: None },
-            );
+            self.history.push(self.now, What::Closed { node: index, req, attempt, outcome: None });
         }
         self.history.push(self.now, What::Crashed { node: index });
     }
@@ -267,9 +265,11 @@ impl World<'_> {
                 let token = self.token();
                 let node = &mut self.nodes[index];
                 node.tick = Some((at, token));
-                let mut d = Draw::of(
-                    self.scenario.seed.stream(Purpose::Client, 1 << 32 | index as u64, token),
-                );
+                let mut d = Draw::of(self.scenario.seed.stream(
+                    Purpose::Client,
+                    1 << 32 | index as u64,
+                    token,
+                ));
                 let late = Span(d.range(0, node.late_max.0));
                 self.mail(at + late, index, Mail::Tick { token: Some(token) });
             }

@@ -93,9 +93,8 @@ impl World<'_> {
         let fate = rates.fate(self.scenario.seed, node as u64, n);
         let timeout = self.now + rates.timeout;
         let life = self.nodes[node].life;
-        let flight = |back| {
-            Due::Apply(Flight { node, life, call, op: Rc::clone(&op), back, timeout })
-        };
+        let flight =
+            |back| Due::Apply(Flight { node, life, call, op: Rc::clone(&op), back, timeout });
         match fate {
             Fate::Answered { there, back, twice } => {
                 let stream = self.scenario.seed.stream(Purpose::Client, 3 << 32 | node as u64, n);
@@ -156,12 +155,7 @@ impl World<'_> {
         self.apply_for(from.map(|node| (node, self.nodes[node].life)), call, op)
     }
 
-    fn apply_for(
-        &mut self,
-        from: Option<(usize, u32)>,
-        call: Ask,
-        op: &Rc<StoreOp>,
-    ) -> StoreReply {
+    fn apply_for(&mut self, from: Option<(usize, u32)>, call: Ask, op: &Rc<StoreOp>) -> StoreReply {
         let reading = self.store.reading(self.now);
         if !matches!(**op, StoreOp::Survey { .. }) {
             let advance = reading.since(self.store.raw);
@@ -181,10 +175,8 @@ impl World<'_> {
             self.store.owners.insert(*node, owner);
         }
         let op = Rc::clone(op);
-        self.history.push(
-            self.now,
-            What::Applied { from: sender, call, op, reply: reply.clone(), due },
-        );
+        self.history
+            .push(self.now, What::Applied { from: sender, call, op, reply: reply.clone(), due });
         for grant in grants {
             self.push_grant(grant);
         }
@@ -198,8 +190,7 @@ impl World<'_> {
     fn push_grant(&mut self, grant: Grant) {
         let Some(&(node, life)) = self.store.owners.get(&grant.lease.node) else { return };
         self.store.pushed += 1;
-        let stream =
-            self.scenario.seed.stream(Purpose::StoreFault, 1 << 40, self.store.pushed);
+        let stream = self.scenario.seed.stream(Purpose::StoreFault, 1 << 40, self.store.pushed);
         let mut d = Draw::of(stream);
         let noise = self.store.grants;
         if d.thousandth(noise.lost) {

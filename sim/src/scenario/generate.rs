@@ -91,7 +91,14 @@ fn arrivals(seed: Seed, setting: &Setting, end: Time, anchors: &[Span]) -> Vec<A
                 d.before(end)
             };
             let node = d.range(0, setting.nodes.len() as u64 - 1) as usize;
-            arrival(&mut d, &style, setting.spec(&mut Draw::scenario(seed, 9, n)), at, node, anchors)
+            arrival(
+                &mut d,
+                &style,
+                setting.spec(&mut Draw::scenario(seed, 9, n)),
+                at,
+                node,
+                anchors,
+            )
         })
         .filter(|a| a.at < end)
         .collect();
@@ -262,7 +269,11 @@ fn fault(
         3 => add(at, FaultKind::Freeze { node, lasts: pause(d, anchors) }),
         4 | 5 => add(
             at,
-            FaultKind::Away { lasts: pause(d, anchors), forget: kind == 5, refuses: d.chance(1, 2) },
+            FaultKind::Away {
+                lasts: pause(d, anchors),
+                forget: kind == 5,
+                refuses: d.chance(1, 2),
+            },
         ),
         6 => {
             let far = if d.chance(1, 2) { d.near(anchors) } else { Span::from_secs(3_600) };

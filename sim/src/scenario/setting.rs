@@ -1,8 +1,8 @@
 //! The setting of a scenario: who and what there is, and the knobs. Small and crowded by preference.
 
 use sluice_engine::policy::{LineFull, OnSessionLost, StickyEnd};
-use sluice_engine::roster::{Account, Platform, Pool, PoolKey, User};
 use sluice_engine::rng::Seed;
+use sluice_engine::roster::{Account, Platform, Pool, PoolKey, User};
 use sluice_engine::store::{Limit, Version};
 use sluice_engine::{
     AccountId, GroupId, ModelId, Policy, PoolId, Preset, RequestSpec, Roster, SessionKey, Span,
@@ -179,7 +179,12 @@ fn nodes(d: &mut Draw) -> Vec<NodeSpec> {
         .map(|index| NodeSpec {
             name: format!("node-{index}"),
             offset: Span::from_ms(d.pick(&[0, 1, 5_000, 86_400_000])),
-            delay_max: d.pick(&[Span::ZERO, Span::from_us(300), Span::from_ms(3), Span::from_ms(20)]),
+            delay_max: d.pick(&[
+                Span::ZERO,
+                Span::from_us(300),
+                Span::from_ms(3),
+                Span::from_ms(20),
+            ]),
             instant,
             spurious,
         })
