@@ -9,4 +9,5 @@ pub mod des;
 pub mod history;
 pub mod report;
 pub mod scenario;
+pub mod shrink;
 pub mod swarm;

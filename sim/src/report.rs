@@ -129,12 +129,12 @@ fn store_columns(what: &What) -> Columns {
         let due = if *due { ", more due" } else { "" };
         return (None, None, format!("  = {}{due}", reply_words(reply)));
     }
-    let words = match what {
-        What::Forgot => "*** has forgotten everything".into(),
-        What::StoreAway(true) => "*** is away".into(),
-        What::StoreAway(false) => "*** is back".into(),
-        What::ClockStep(us) => format!("*** clock set by {} ms", us / 1_000),
-        other => format!("{other:?}"),
+    let words = if let What::ClockStep(us) = what {
+        format!("*** clock set by {} ms", us / 1_000)
+    } else if let What::StoreAway(away) = what {
+        (if *away { "*** is away" } else { "*** is back" }).into()
+    } else {
+        "*** has forgotten everything".into()
     };
     (None, None, words)
 }

@@ -133,11 +133,15 @@ impl WaitsEnd {
 }
 
 fn late_max(books: &Books<'_>, of: usize) -> Span {
-    let late = books.scenario.faults.iter().filter_map(|fault| match fault.kind {
-        FaultKind::Ticks { node, late_max } if node == of => Some(late_max),
-        _ => None,
-    });
-    late.max().unwrap_or(Span::ZERO)
+    let mut most = Span::ZERO;
+    for fault in &books.scenario.faults {
+        if let FaultKind::Ticks { node, late_max } = fault.kind
+            && node == of
+        {
+            most = most.max(late_max);
+        }
+    }
+    most
 }
 
 #[cfg(test)]

@@ -10,11 +10,14 @@ use sluice_engine::{AccountId, Attempt, GateId, RequestId, SessionKey, StoreOp, 
 use super::{Books, Checker};
 use crate::history::{Record, What};
 
+/// When a home was told, and which.
+type Seen = (Time, Option<AccountId>);
+
 /// Judges I12.
 #[derive(Debug, Default)]
 pub(super) struct HomeOrWhy {
     /// Homes that a node was told for a session, and when.
-    homes: BTreeMap<(usize, SessionKey), Vec<(Time, Option<AccountId>)>>,
+    homes: BTreeMap<(usize, SessionKey), Vec<Seen>>,
     /// What a request was told to hold last.
     held: BTreeMap<RequestId, AccountId>,
     /// Attempts elsewhere than at the home.

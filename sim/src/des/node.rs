@@ -18,7 +18,7 @@ use crate::scenario::{Draw, NodeSpec};
 #[derive(Debug)]
 pub(super) enum Mail {
     /// An event as it is.
-    Event(Event),
+    Event(Box<Event>),
     /// A request, by its index.
     Arrive(usize),
     /// A client's end, by its request's index.
@@ -140,7 +140,7 @@ impl World<'_> {
         let mut backlog = std::mem::take(&mut node.backlog);
         self.history.push(self.now, What::Thawed { node: index });
         // What waits in the process' own queue comes after what its timer has to say, or before.
-        if node.spell % 2 == 0 {
+        if node.spell.is_multiple_of(2) {
             self.turn(index, Event::Tick);
         }
         for mail in backlog.drain(..) {
@@ -162,7 +162,7 @@ impl World<'_> {
         match mail {
             Mail::Event(event) => {
                 self.note(index, &event);
-                self.turn(index, event);
+                self.turn(index, *event);
             }
             Mail::Arrive(which) => {
                 let arrival = &self.scenario.arrivals[which];

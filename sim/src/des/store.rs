@@ -12,6 +12,7 @@ use sluice_engine::{
 };
 use sluice_storage::fate::{Fate, Rates};
 
+use super::node::Mail;
 use super::world::{Due, Flight, World};
 use crate::history::What;
 use crate::scenario::Draw;
@@ -146,7 +147,7 @@ impl World<'_> {
         // An answer is for the life that asked.
         if let Some(back) = back {
             let at = if result.is_ok() { self.now + back } else { timeout.max(self.now) };
-            let mail = super::node::Mail::Event(Event::Store { call, result });
+            let mail = Mail::Event(Box::new(Event::Store { call, result }));
             self.queue.push(at, Due::Mail { node, life, mail });
         }
     }
@@ -201,7 +202,7 @@ impl World<'_> {
         for _ in 0..copies {
             let at = self.now + Span(d.range(0, most.0));
             let event = Event::Granted { lease: grant.lease, gate: grant.gate };
-            let mail = super::node::Mail::Event(event);
+            let mail = Mail::Event(Box::new(event));
             self.queue.push(at, Due::Mail { node, life, mail });
         }
     }

@@ -234,7 +234,7 @@ impl World<'_> {
     }
 
     pub(super) fn mail_event(&mut self, at: Time, node: usize, event: Event) {
-        self.mail(at, node, Mail::Event(event));
+        self.mail(at, node, Mail::Event(Box::new(event)));
     }
 
     fn heal(&mut self) {

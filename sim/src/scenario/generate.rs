@@ -184,7 +184,7 @@ fn failure(d: &mut Draw) -> Answer {
     };
     let end = if d.chance(1, 8) { d.ms(0, 5_000) } else { d.ms(0, 100) };
     let begun = matches!(outcome, Outcome::Truncated);
-    Answer { first_byte: begun.then(|| Span(end.0 / 2)), end, outcome }
+    Answer { first_byte: begun.then_some(Span(end.0 / 2)), end, outcome }
 }
 
 fn sick(seed: Seed, setting: &Setting, end: Time) -> Vec<Sick> {
