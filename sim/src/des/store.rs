@@ -106,24 +106,29 @@ impl World<'_> {
                     return Some(answer);
                 }
                 if there + back > rates.timeout {
-                    self.queue.push(self.now + there, flight(None));
+                    self.launch_flight(there, flight(None));
                     self.tell_later(node, call, Err(StoreFault::Unknown), rates.timeout);
                     return None;
                 }
-                self.queue.push(self.now + there, flight(Some(back)));
+                self.launch_flight(there, flight(Some(back)));
                 if twice {
-                    self.queue.push(self.now + there + Span(back.0 / 2), flight(None));
+                    self.launch_flight(there + Span(back.0 / 2), flight(None));
                 }
             }
             Fate::Refused { told } => self.tell_later(node, call, Err(StoreFault::Refused), told),
             Fate::Unknown { told, first, second } => {
                 for after in [first, second].into_iter().flatten() {
-                    self.queue.push(self.now + after, flight(None));
+                    self.launch_flight(after, flight(None));
                 }
                 self.tell_later(node, call, Err(StoreFault::Unknown), told);
             }
         }
         None
+    }
+
+    fn launch_flight(&mut self, after: Span, flight: Flight) {
+        self.flights += 1;
+        self.queue.push(self.now + after, Due::Apply(flight));
     }
 
     fn tell_later(
@@ -139,6 +144,7 @@ impl World<'_> {
     /// An operation reaches the store.
     pub(super) fn land(&mut self, flight: Flight) {
         let Flight { node, life, call, op, back, timeout } = flight;
+        self.flights -= 1;
         let result = if self.store.away.is_some() {
             Err(StoreFault::Unknown)
         } else {

@@ -76,6 +76,8 @@ pub(super) struct World<'a> {
     pub(super) history: &'a mut History,
     pub(super) healed: bool,
     pub(super) tokens: u64,
+    /// Operations on their way to the store.
+    pub(super) flights: u32,
     /// In which life of its node each request arrived; 0 if it did not.
     pub(super) arrived: Vec<u32>,
     /// Whether engines are journalled.
@@ -103,6 +105,7 @@ pub fn run(scenario: &Scenario, journal: bool, history: &mut History) {
         history,
         healed: false,
         tokens: 0,
+        flights: 0,
         arrived: vec![0; scenario.arrivals.len()],
         journal,
     };
@@ -200,6 +203,9 @@ impl World<'_> {
         }
         if let Some(((req, attempt), open)) = self.open.first_key_value() {
             return Some(format!("{req}.{attempt} is open at {}", open.account));
+        }
+        if self.flights > 0 {
+            return Some(format!("{} operations are on their way", self.flights));
         }
         for (index, node) in self.nodes.iter().enumerate() {
             let Some(engine) = &node.engine else {
