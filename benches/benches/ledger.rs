@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use sluice_benches::{MODEL, POOL, World};
 use sluice_engine::store::{Enter, StoreOp, StoreReply, Want};
-use sluice_engine::{Ask, Attempt, Ledger, LeaseId, NodeId, RequestId, Span, Time};
+use sluice_engine::{Ask, Attempt, LeaseId, Ledger, NodeId, RequestId, Span, Time};
 
 const NOW: Time = Time(2_000_000);
 

@@ -76,11 +76,8 @@ impl World {
     /// So many accounts, the `fair` preset.
     #[must_use]
     pub fn new(accounts: u64) -> Self {
-        let config = Config {
-            instance: Instance("bench/0".into()),
-            seed: Seed(1),
-            policy: Policy::fair(),
-        };
+        let config =
+            Config { instance: Instance("bench/0".into()), seed: Seed(1), policy: Policy::fair() };
         let ledger = Ledger::new(Time(1_000_000));
         let mut world = Self {
             engine: Engine::new(config, Arc::new(roster(accounts))),

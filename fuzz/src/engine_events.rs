@@ -276,4 +276,3 @@ fn outcome(u: &mut Unstructured<'_>) -> Result<Outcome> {
         _ => Outcome::Completed,
     })
 }
-

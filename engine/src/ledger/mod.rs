@@ -1,35 +1,40 @@
-//! Skeleton.
-use alloc::string::String;
+//! The meaning of the store protocol: pure, exact, in memory. Every backend answers as this does.
+//!
+//! [`crate::store`] states the contract. `enter` gets places, `settle` hands them on, `nodes` and
+//! `resync` are the life of sessions, `health` is the fold, `survey` ranks, `define` takes rosters in.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AccountId, GateId, LeaseId, ModelId, Tag};
-use crate::store::{Cause, Grant, Limit, StoreOp, StoreReply};
+use crate::ids::{AccountId, Ask, Attempt, GateId, LeaseId, ModelId, NodeId, RequestId, Tag};
+use crate::store::{
+    DUE_PER_OP, Discipline, GAP_MAX, Grant, HealthChange, HealthRules, Instance, StoreOp,
+    StoreReply, Version,
+};
 use crate::time::{Span, Time};
+use history::{Entry as HistoryEntry, Fact, Line};
 
+mod define;
+mod enter;
+mod gate;
+mod health;
 pub mod history;
+mod invariants;
+mod leave;
+mod nodes;
+mod resync;
+mod sessions;
+mod settle;
+mod survey;
+mod view;
 
-/// The meaning of every store: pure, exact, in memory.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Ledger {}
+use gate::{GateIx, Gates, LineIx, Use};
+use sessions::Sessions;
+pub use view::LineView;
 
 /// What one operation did: the answer, and the grants it made, in order.
 pub type Applied = (StoreReply, Vec<Grant>);
-
-/// Who holds and waits for one gate (or pool line), since when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LineView {
-    /// Which.
-    pub line: history::Line,
-    /// A gate's limit; `None` for a pool.
-    pub limit: Option<Limit>,
-    /// Who holds: lease, for how long (raw), whether claimed.
-    pub held: Vec<(LeaseId, Span, bool)>,
-    /// Who waits: lease, tag, for how long.
-    pub waiting: Vec<(LeaseId, Tag, Span)>,
-    /// Closed health keys: model (`None`: the account), cause, opening in.
-    pub closed: Vec<(Option<ModelId>, Cause, Span)>,
-}
 
 /// Counted since the ledger began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,53 +51,319 @@ pub struct Counters {
     pub over_limit: u64,
 }
 
+/// A lease within its node.
+type Key = (RequestId, Attempt);
+
+/// A slot that a lease has.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Slot {
+    gate: GateIx,
+    /// When it was assigned; 0 for one entered by a resync.
+    stamp: u64,
+    /// When the grant passes on; `None` once claimed.
+    claim_by: Option<Time>,
+    /// When the lease's ttl is over.
+    expires: Option<Time>,
+}
+
+/// What a lease has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Lease {
+    /// The highest known.
+    ask: Ask,
+    /// The newest resync pass that has listed or spared it.
+    seen: Ask,
+    tag: Tag,
+    /// On the raw clock: since when it has what it has.
+    since: Time,
+    model: ModelId,
+    excluded: Vec<AccountId>,
+    ttl: Option<Span>,
+    slot: Option<Slot>,
+    /// Its line. In `Settle` it waits there; in `Poll` a held lease may still count there.
+    line: Option<LineIx>,
+    patience_ends: Time,
+}
+
+impl Lease {
+    /// When the store has to look at it by itself.
+    fn due(&self) -> Option<Time> {
+        match (&self.slot, self.line) {
+            (Some(slot), _) => match (slot.claim_by, slot.expires) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
+            (None, Some(_)) => Some(self.patience_ends),
+            (None, None) => None,
+        }
+    }
+}
+
+/// A node with a session, or with one that has ended and is not reaped yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Node {
+    instance: Instance,
+    /// On the store clock.
+    ends: Time,
+    #[serde(with = "as_list")]
+    leases: BTreeMap<Key, Lease>,
+    /// Until when, on the store clock.
+    #[serde(with = "as_list")]
+    tombstones: BTreeMap<Key, Time>,
+    /// The same in order of time, with some that have been renewed since.
+    tombstones_by_end: VecDeque<(Time, Key)>,
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The machine's clock, never going back.
+    raw: Time,
+    /// The store clock, which swallows gaps.
+    clock: Time,
+    next: u64,
+    epoch: u64,
+    version: Version,
+    discipline: Discipline,
+    rules: HealthRules,
+    gates: Gates,
+    nodes: BTreeMap<NodeId, Node>,
+    instances: BTreeMap<Instance, NodeId>,
+    sessions: Sessions,
+    /// Unclaimed grants, patience and ttl, on the store clock.
+    due: BTreeSet<(Time, LeaseId)>,
+    /// Ends of closings, on the raw clock.
+    openings: BTreeSet<(Time, AccountId, Option<ModelId>)>,
+    grants: Vec<Grant>,
+    counters: Counters,
+    history: Option<Vec<HistoryEntry>>,
+}
+
 impl Ledger {
-    /// An empty ledger. Its counter, from which node ids, tags, stamps and the epoch are drawn, starts at
-    /// `start`, the store's time, so that nothing is reused after a loss of data.
+    /// An empty ledger. Its counter, from which node ids, tags, stamps and the epoch are drawn, starts
+    /// at `start`, the store's time, so that nothing is reused after a loss of data.
     #[must_use]
-    pub fn new(_start: Time) -> Self {
-        todo!()
+    pub fn new(start: Time) -> Self {
+        let first = start.0.max(1);
+        Self {
+            raw: start,
+            clock: start,
+            next: first,
+            epoch: first,
+            version: Version::default(),
+            discipline: Discipline::Settle,
+            rules: HealthRules::default(),
+            gates: Gates::default(),
+            nodes: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            sessions: Sessions::default(),
+            due: BTreeSet::new(),
+            openings: BTreeSet::new(),
+            grants: Vec::new(),
+            counters: Counters::default(),
+            history: None,
+        }
     }
+
     /// Applies one operation. See [`crate::store`] for what each means.
-    pub fn apply(&mut self, _now: Time, _op: StoreOp) -> Applied {
-        todo!()
+    pub fn apply(&mut self, now: Time, op: StoreOp) -> Applied {
+        if !matches!(op, StoreOp::Survey { .. }) {
+            self.advance(now);
+            self.work_off_due(DUE_PER_OP);
+        }
+        let reply = if self.names_the_dead(&op) { StoreReply::Lost } else { self.run(now, op) };
+        (reply, core::mem::take(&mut self.grants))
     }
-    /// Gates and lines that somebody holds or waits for, or that health has closed; by line.
+
+    fn run(&mut self, now: Time, op: StoreOp) -> StoreReply {
+        match op {
+            StoreOp::Join { instance, replaces, resume, protocol: _ } => {
+                self.join(instance, replaces, resume)
+            }
+            StoreOp::Beat { node, settled: _, in_flight: _ } => self.beat(node),
+            StoreOp::Resync(resync) => self.resync(resync),
+            StoreOp::Define(define) => self.define(define),
+            StoreOp::Enter(enter) => self.enter(enter),
+            StoreOp::Leave { lease, mark, fence } => self.leave(lease, mark, fence),
+            StoreOp::Survey { pool, model, session, excluded, best } => {
+                StoreReply::Surveyed(self.survey(now, pool, model, session, &excluded, best))
+            }
+            StoreOp::Session { key, change, if_home } => {
+                StoreReply::Home(self.sessions.apply(self.raw, key, change, if_home))
+            }
+            StoreOp::Health { account, model, change } => {
+                self.change_health(account, model, change)
+            }
+            StoreOp::Reap { max } => self.reap(max),
+        }
+    }
+
+    /// Whether the operation names a node that has no live session.
+    fn names_the_dead(&self, op: &StoreOp) -> bool {
+        let node = match op {
+            StoreOp::Beat { node, .. } => *node,
+            StoreOp::Resync(resync) => resync.node,
+            StoreOp::Enter(enter) => enter.lease.node,
+            StoreOp::Leave { lease, .. } => lease.node,
+            StoreOp::Health { change: HealthChange::Proved(lease), .. } => lease.node,
+            StoreOp::Join { .. }
+            | StoreOp::Define(_)
+            | StoreOp::Survey { .. }
+            | StoreOp::Session { .. }
+            | StoreOp::Health { .. }
+            | StoreOp::Reap { .. } => return false,
+        };
+        self.nodes.get(&node).is_none_or(|node| node.ends <= self.clock)
+    }
+
+    /// The store's identity: another one means another history.
     #[must_use]
-    pub fn view(&self) -> Vec<LineView> {
-        todo!()
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
     }
-    /// Begins to record [`history`].
-    pub fn record_history(&mut self) {
-        todo!()
-    }
-    /// The facts since the last call.
-    pub fn take_history(&mut self) -> Vec<history::Entry> {
-        todo!()
-    }
+
     /// What has been counted.
     #[must_use]
-    pub fn counters(&self) -> Counters {
-        todo!()
+    pub const fn counters(&self) -> Counters {
+        self.counters
     }
+
     /// Leases held on a gate now, grants included.
     #[must_use]
-    pub fn held(&self, _gate: GateId) -> u32 {
-        todo!()
+    pub fn held(&self, gate: GateId) -> u32 {
+        self.gates.find(gate).map_or(0, |ix| self.gates.hot[ix as usize].held)
     }
+
+    /// Begins to record [`history`].
+    pub fn record_history(&mut self) {
+        self.history.get_or_insert_default();
+    }
+
+    /// The facts since the last call.
+    pub fn take_history(&mut self) -> Vec<HistoryEntry> {
+        self.history.as_mut().map(core::mem::take).unwrap_or_default()
+    }
+
     /// Whether due entries are left over at the clocks' present readings.
     #[must_use]
     pub fn due_now(&self) -> bool {
-        todo!()
+        self.due.first().is_some_and(|(at, _)| *at <= self.clock)
+            || self.openings.first().is_some_and(|(at, ..)| *at <= self.raw)
     }
-    /// Every structural invariant that does not hold, and I1, I5, I6 where the due list is worked off.
-    #[must_use]
-    pub fn check_invariants(&self) -> Vec<String> {
-        todo!()
+
+    fn advance(&mut self, now: Time) {
+        let gone = now.since(self.raw);
+        self.raw = self.raw.max(now);
+        self.clock = self.clock + gone.min(GAP_MAX);
     }
+
+    /// Works off at most `max` due entries. Says how many.
+    fn work_off_due(&mut self, max: usize) -> usize {
+        for done in 0..max {
+            if let Some((_, lease)) = self.due.first().filter(|(at, _)| *at <= self.clock) {
+                let lease = *lease;
+                self.lease_due(lease);
+            } else if let Some(opening) = self.openings.first().filter(|(at, ..)| *at <= self.raw) {
+                let account = opening.1;
+                self.openings.pop_first();
+                if let Some(ix) = self.gates.find(GateId::Account(account)) {
+                    self.settle(ix);
+                }
+            } else {
+                return done;
+            }
+        }
+        max
+    }
+
+    fn draw(&mut self) -> u64 {
+        let drawn = self.next;
+        self.next += 1;
+        drawn
+    }
+
+    fn lease(&self, id: LeaseId) -> Option<&Lease> {
+        self.nodes.get(&id.node)?.leases.get(&(id.request, id.attempt))
+    }
+
+    /// Changes a lease and keeps the due list true.
+    fn with_lease<T>(&mut self, id: LeaseId, change: impl FnOnce(&mut Lease) -> T) -> Option<T> {
+        let node = self.nodes.get_mut(&id.node)?;
+        let lease = node.leases.get_mut(&(id.request, id.attempt))?;
+        let before = lease.due();
+        let result = change(lease);
+        let after = lease.due();
+        if before != after {
+            if let Some(at) = before {
+                self.due.remove(&(at, id));
+            }
+            if let Some(at) = after {
+                self.due.insert((at, id));
+            }
+        }
+        Some(result)
+    }
+
+    /// Forgets a lease that has neither slot nor line any more.
+    fn forget(&mut self, id: LeaseId) {
+        if let Some(node) = self.nodes.get_mut(&id.node) {
+            let lease = node.leases.remove(&(id.request, id.attempt));
+            if let Some(at) = lease.as_ref().and_then(Lease::due) {
+                self.due.remove(&(at, id));
+            }
+        }
+    }
+
+    fn note(&mut self, fact: impl FnOnce(&Gates) -> Fact) {
+        if let Some(history) = &mut self.history {
+            history.push(HistoryEntry {
+                raw: self.raw,
+                clock: self.clock,
+                fact: fact(&self.gates),
+            });
+        }
+    }
+
+    fn line_name(gates: &Gates, line: LineIx) -> Line {
+        match line {
+            LineIx::Gate(ix) => Line::Gate(gates.gate(ix).id),
+            LineIx::Pool(ix) => Line::Pool(gates.pool(ix).id),
+        }
+    }
+
     /// Whether this account is closed, draining or disabled for everything now.
     #[must_use]
-    pub fn account_shut(&self, _account: AccountId) -> bool {
-        todo!()
+    pub fn account_shut(&self, account: AccountId) -> bool {
+        let Some(ix) = self.gates.find(GateId::Account(account)) else { return true };
+        let gate = self.gates.gate(ix);
+        let serving = gate.operator == gate::Operator::Serving;
+        let newcomer = (ModelId(0), None);
+        let wanted = self.gates.usable(ix, LineIx::Gate(ix), self.raw, newcomer);
+        !serving || matches!(wanted, Use::No | Use::Shut(_))
+    }
+}
+
+/// JSON has no maps with structured keys.
+mod as_list {
+    use alloc::collections::BTreeMap;
+    use alloc::vec::Vec;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<
+        'de,
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    >(
+        deserializer: D,
+    ) -> Result<BTreeMap<K, V>, D::Error> {
+        Vec::<(K, V)>::deserialize(deserializer).map(BTreeMap::from_iter)
     }
 }

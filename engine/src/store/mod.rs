@@ -79,11 +79,20 @@ impl Limit {
         }
     }
 
+    /// The same limit in one form: no slots is `Closed`.
+    #[must_use]
+    pub const fn normal(self) -> Self {
+        match self {
+            Self::Closed | Self::Slots(0) => Self::Closed,
+            Self::Slots(_) | Self::Unlimited => self,
+        }
+    }
+
     /// `(held + waiting) × 100 / limit`, rounded down; 0 for `Unlimited`, 100 for `Closed`.
     #[must_use]
     pub const fn load_pct(self, held: u32, waiting: u32) -> u32 {
         match self {
-            Self::Closed => 100,
+            Self::Closed | Self::Slots(0) => 100,
             Self::Slots(n) => {
                 let load = (held as u64 + waiting as u64) * 100 / n as u64;
                 if load > u32::MAX as u64 { u32::MAX } else { load as u32 }

@@ -1,0 +1,331 @@
+//! `Enter`: get or keep a place. The steps are numbered as in [`crate::store::Enter`].
+
+use alloc::vec::Vec;
+
+use super::gate::{GateIx, LineIx, PoolIx, Use};
+use super::history::{Ending, Fact, Way};
+use super::survey::Hopes;
+use super::{Lease, Ledger};
+use crate::ids::{Ask, GateId, LeaseId, ModelId, Tag, UserId};
+use crate::store::{Discipline, Enter, Limit, StoreReply, Version, Want};
+use crate::time::Span;
+
+/// A want, by places in the arrays.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    line: LineIx,
+    model: ModelId,
+    best: Vec<GateIx>,
+    excluded: Vec<GateIx>,
+    pub(super) line_max: Option<u32>,
+}
+
+impl Ledger {
+    pub(super) fn enter(&mut self, enter: Enter) -> StoreReply {
+        let id = enter.lease;
+        if self.has_tombstone(id) {
+            return StoreReply::Left;
+        }
+        if self.lease(id).is_some_and(|lease| enter.ask <= lease.ask) {
+            return self.report(id);
+        }
+        self.with_lease(id, |lease| lease.ask = enter.ask);
+        // A user's raised limit may serve this very lease, so what it has is looked at afterwards.
+        let wanted = self.wanted(&enter.want);
+        let known = self.lease(id).map(|lease| (lease.slot, lease.tag));
+        let mut given_up = None;
+        if let Some((Some(slot), _)) = known {
+            if wanted.as_ref().is_some_and(|wanted| self.is_inside(id, slot.gate, wanted)) {
+                return self.claim(id);
+            }
+            given_up = self.release(id, Ending::Declined);
+        }
+        let tag = enter.tag.or(known.map(|(_, tag)| tag));
+        let reply = match wanted {
+            Some(wanted) => self.place(&enter, tag, &wanted),
+            None => self.shut(id, None),
+        };
+        if let Some(ix) = given_up {
+            self.settle(ix);
+        }
+        self.tidy(id, given_up, &enter.want);
+        reply
+    }
+
+    /// Forgets what this ask left behind empty.
+    fn tidy(&mut self, id: LeaseId, given_up: Option<GateIx>, want: &Want) {
+        if self.lease(id).is_some_and(|lease| lease.slot.is_none() && lease.line.is_none()) {
+            self.forget(id);
+        }
+        if let Some(ix) = given_up {
+            self.gates.drop_if_idle(ix, self.raw);
+        }
+        if let Want::User { user, .. } = want
+            && let Some(ix) = self.gates.find(GateId::User(*user))
+        {
+            self.gates.drop_if_idle(ix, self.raw);
+        }
+    }
+
+    pub(super) fn has_tombstone(&self, id: LeaseId) -> bool {
+        let node = self.nodes.get(&id.node);
+        let until = node.and_then(|node| node.tombstones.get(&(id.request, id.attempt)));
+        until.is_some_and(|until| self.clock < *until)
+    }
+
+    /// The want by places; `None` if there is no such gate or pool.
+    pub(super) fn wanted(&mut self, want: &Want) -> Option<Wanted> {
+        match want {
+            Want::User { user, limit, version, line_max } => {
+                let ix = self.define_user(*user, *limit, *version);
+                Some(Wanted::of_gate(ix, ModelId(0), *line_max))
+            }
+            Want::Gate { account, model, line_max } => {
+                let ix = self.gates.find(GateId::Account(*account))?;
+                Some(Wanted::of_gate(ix, *model, *line_max))
+            }
+            Want::Pool { pool, model, best, excluded, line_max } => Some(Wanted {
+                line: LineIx::Pool(self.gates.find_pool(*pool)?),
+                model: *model,
+                best: self.indices(best),
+                excluded: self.indices(excluded),
+                line_max: *line_max,
+            }),
+        }
+    }
+
+    /// The user's gate, with the newest limit; settled if that raised it.
+    pub(super) fn define_user(&mut self, user: UserId, limit: Limit, version: Version) -> GateIx {
+        let limit = limit.normal();
+        let (ix, made) = self.gates.make(GateId::User(user));
+        if version >= self.gates.gate(ix).version {
+            self.gates.gate_mut(ix).version = version;
+            let former = core::mem::replace(&mut self.gates.hot[ix as usize].limit, limit);
+            if former != limit || made {
+                self.note(|_| Fact::Limited { gate: GateId::User(user), limit });
+            }
+            if former < limit {
+                self.settle(ix);
+            }
+        }
+        ix
+    }
+
+    /// Step 2: whether what the lease has is what it wants.
+    fn is_inside(&self, id: LeaseId, ix: GateIx, wanted: &Wanted) -> bool {
+        let member = match wanted.line {
+            LineIx::Gate(gate) => gate == ix,
+            LineIx::Pool(pool) => self.gates.gate(ix).pools.contains(&pool),
+        };
+        let lease = (wanted.model, Some(id));
+        member
+            && !wanted.excluded.contains(&ix)
+            && self.gates.usable(ix, wanted.line, self.raw, lease) == Use::Yes
+    }
+
+    pub(super) fn claim(&mut self, id: LeaseId) -> StoreReply {
+        let claimed = self.with_lease(id, |lease| {
+            lease.slot.as_mut().and_then(|slot| slot.claim_by.take().map(|_| slot.gate))
+        });
+        if let Some(Some(ix)) = claimed {
+            self.note(|gates| Fact::Claimed { lease: id, gate: gates.gate(ix).id });
+        }
+        self.report(id)
+    }
+
+    /// What the lease has.
+    fn report(&self, id: LeaseId) -> StoreReply {
+        let Some(lease) = self.lease(id) else { return StoreReply::Full };
+        match (lease.slot, lease.line) {
+            (Some(slot), _) => StoreReply::Held {
+                gate: self.gates.gate(slot.gate).id,
+                tag: lease.tag,
+                probe: self.is_probe(id, slot.gate),
+            },
+            (None, Some(line)) => StoreReply::Waiting {
+                position: self.position(line, lease.tag, id),
+                tag: lease.tag,
+                opens_in: None,
+            },
+            (None, None) => StoreReply::Full,
+        }
+    }
+
+    fn position(&self, line: LineIx, tag: Tag, id: LeaseId) -> u32 {
+        self.gates.line(line).range(..=(tag, id)).count() as u32
+    }
+
+    /// Steps 4 to 6, for a lease without a slot.
+    fn place(&mut self, enter: &Enter, tag: Option<Tag>, wanted: &Wanted) -> StoreReply {
+        let id = enter.lease;
+        if let Some(ix) = self.find_room(id, tag, wanted) {
+            self.describe(enter, tag, wanted);
+            self.assign(id, ix, Way::Entered);
+            return self.report(id);
+        }
+        let hopes = self.hopes(id, wanted);
+        let patience = enter.patience.unwrap_or(Span::ZERO);
+        if hopes.open == 0 && hopes.opens_in.is_none_or(|opens| opens > patience) {
+            return self.shut(id, hopes.opens_in);
+        }
+        let Some(line_max) = wanted.line_max else { return StoreReply::Full };
+        let in_line = self.lease(id).is_some_and(|lease| lease.line == Some(wanted.line));
+        let full = self.gates.line(wanted.line).len() >= line_max as usize;
+        if !in_line && full && enter.tag.is_none() {
+            return StoreReply::Full;
+        }
+        if !in_line {
+            self.leave_line(id);
+        }
+        self.describe(enter, tag, wanted);
+        if self.lease(id).is_some_and(|lease| lease.line.is_none()) {
+            self.join_line(id, wanted.line);
+        }
+        match self.report(id) {
+            StoreReply::Waiting { position, tag, .. } => {
+                let opens_in = hopes.opens_in.filter(|_| hopes.open == 0);
+                StoreReply::Waiting { position, tag, opens_in }
+            }
+            other => other,
+        }
+    }
+
+    /// Step 4: the first candidate that takes the lease.
+    fn find_room(&mut self, id: LeaseId, tag: Option<Tag>, wanted: &Wanted) -> Option<GateIx> {
+        let pool = match wanted.line {
+            LineIx::Gate(ix) => return self.takes(ix, id, tag, wanted).then_some(ix),
+            LineIx::Pool(pool) => pool,
+        };
+        for &ix in &wanted.best {
+            let member = self.gates.gate(ix).pools.contains(&pool);
+            if member && !wanted.excluded.contains(&ix) && self.takes(ix, id, tag, wanted) {
+                return Some(ix);
+            }
+        }
+        let mut tried = wanted.best.clone();
+        while let Some(ix) = self.best_of_rest(id, pool, wanted, &tried) {
+            if self.takes(ix, id, tag, wanted) {
+                return Some(ix);
+            }
+            tried.push(ix);
+        }
+        None
+    }
+
+    /// Whether the gate takes the lease, after all who come before it.
+    fn takes(&mut self, ix: GateIx, id: LeaseId, tag: Option<Tag>, wanted: &Wanted) -> bool {
+        let free = |ledger: &Self| {
+            let usable = ledger.gates.usable(ix, wanted.line, ledger.raw, (wanted.model, Some(id)));
+            usable == Use::Yes && ledger.gates.hot[ix as usize].has_room()
+        };
+        if !free(self) {
+            return false;
+        }
+        if self.discipline == Discipline::Settle {
+            self.serve(ix, tag.map(|tag| (tag, id)));
+        }
+        free(self)
+    }
+
+    /// The best by rank of the members that have not been tried and have room.
+    fn best_of_rest(
+        &self,
+        id: LeaseId,
+        pool: PoolIx,
+        wanted: &Wanted,
+        tried: &[GateIx],
+    ) -> Option<GateIx> {
+        let pool = self.gates.pool(pool);
+        let rest = pool.members.iter().copied().filter(|ix| {
+            self.gates.hot[*ix as usize].has_room()
+                && !tried.contains(ix)
+                && !wanted.excluded.contains(ix)
+                && self.gates.usable(*ix, wanted.line, self.raw, (wanted.model, Some(id)))
+                    == Use::Yes
+        });
+        rest.min_by_key(|ix| self.rank(*ix, pool.prefer_oauth))
+    }
+
+    /// Step 5: what the candidates let hope for.
+    fn hopes(&self, id: LeaseId, wanted: &Wanted) -> Hopes {
+        let mut hopes = Hopes::default();
+        let lease = (wanted.model, Some(id));
+        let mut count =
+            |ix: GateIx| hopes.count(self.gates.usable(ix, wanted.line, self.raw, lease));
+        match wanted.line {
+            LineIx::Gate(ix) => count(ix),
+            LineIx::Pool(pool) => {
+                let members = self.gates.pool(pool).members.iter().copied();
+                members.filter(|ix| !wanted.excluded.contains(ix)).for_each(count);
+            }
+        }
+        hopes
+    }
+
+    fn shut(&mut self, id: LeaseId, opens_in: Option<Span>) -> StoreReply {
+        if self.lease(id).is_some() {
+            self.remove(id, Ending::Declined);
+        }
+        StoreReply::Shut { opens_in }
+    }
+
+    /// Writes down what the lease wants from now on.
+    pub(super) fn describe(&mut self, enter: &Enter, tag: Option<Tag>, wanted: &Wanted) {
+        let id = enter.lease;
+        if self.lease(id).is_none() {
+            let tag = tag.unwrap_or_else(|| Tag(self.draw()));
+            self.create(id, enter.ask, tag);
+        }
+        let excluded = match &enter.want {
+            Want::Pool { excluded, .. } => excluded.clone(),
+            Want::User { .. } | Want::Gate { .. } => Vec::new(),
+        };
+        let patience_ends = self.clock + enter.patience.unwrap_or(Span::ZERO);
+        if tag.is_some_and(|tag| self.lease(id).is_some_and(|lease| lease.tag != tag)) {
+            // Its ticket is known by the old tag.
+            self.leave_line(id);
+        }
+        self.with_lease(id, |lease| {
+            lease.tag = tag.unwrap_or(lease.tag);
+            lease.model = wanted.model;
+            lease.excluded = excluded;
+            lease.ttl = enter.ttl;
+            lease.patience_ends = patience_ends;
+        });
+    }
+
+    /// A lease that has nothing yet.
+    pub(super) fn create(&mut self, id: LeaseId, ask: Ask, tag: Tag) {
+        let lease = Lease {
+            ask,
+            seen: Ask(0),
+            tag,
+            since: self.raw,
+            model: ModelId(0),
+            excluded: Vec::new(),
+            ttl: None,
+            slot: None,
+            line: None,
+            patience_ends: self.clock,
+        };
+        if let Some(node) = self.nodes.get_mut(&id.node) {
+            node.leases.insert((id.request, id.attempt), lease);
+        }
+    }
+}
+
+impl Wanted {
+    fn of_gate(ix: GateIx, model: ModelId, line_max: u32) -> Self {
+        Self {
+            line: LineIx::Gate(ix),
+            model,
+            best: Vec::new(),
+            excluded: Vec::new(),
+            line_max: Some(line_max),
+        }
+    }
+
+    pub(super) const fn line(&self) -> LineIx {
+        self.line
+    }
+}

@@ -1,0 +1,106 @@
+//! `Resync`: the store is told what a node really has.
+
+use super::gate::GateIx;
+use super::history::{Ending, Way};
+use super::{Key, Ledger};
+use crate::ids::{Ask, GateId, LeaseId, NodeId};
+use crate::store::{Enter, HeldLease, Limit, Resync, StoreReply, WaitingLease};
+
+impl Ledger {
+    pub(super) fn resync(&mut self, resync: Resync) -> StoreReply {
+        let Resync { node, ask, as_of, busy, held, waiting, last } = resync;
+        for lease in busy.into_iter().filter(|lease| lease.node == node) {
+            self.with_lease(lease, |lease| lease.seen = lease.seen.max(as_of));
+        }
+        for lease in held.into_iter().filter(|held| held.lease.node == node) {
+            if self.is_news(lease.lease, ask) {
+                self.hold(lease, ask);
+            }
+            self.with_lease(lease.lease, |lease| lease.seen = lease.seen.max(as_of));
+        }
+        for lease in waiting.into_iter().filter(|waiting| waiting.lease.node == node) {
+            let id = lease.lease;
+            if self.is_news(id, ask) {
+                self.wait(lease, ask);
+            }
+            self.with_lease(id, |lease| lease.seen = lease.seen.max(as_of));
+        }
+        if last {
+            self.leave_orphans(node, as_of);
+        }
+        self.settle_all();
+        self.drop_idle();
+        StoreReply::Done
+    }
+
+    /// Whether a call of that number may still change the lease.
+    fn is_news(&self, id: LeaseId, ask: Ask) -> bool {
+        !self.has_tombstone(id) && self.lease(id).is_none_or(|lease| lease.ask < ask)
+    }
+
+    fn hold(&mut self, held: HeldLease, ask: Ask) {
+        let id = held.lease;
+        let ix = self.gate_for(&held);
+        match self.lease(id).map(|lease| lease.slot.map(|slot| slot.gate)) {
+            None => self.create(id, ask, held.tag),
+            Some(Some(gate)) if gate == ix => {
+                self.with_lease(id, |lease| lease.ask = ask);
+                self.claim(id);
+                return;
+            }
+            Some(_) => {
+                self.release(id, Ending::Declined);
+            }
+        }
+        self.leave_line(id);
+        self.with_lease(id, |lease| {
+            lease.ask = ask;
+            lease.tag = held.tag;
+            lease.model = held.model;
+            lease.ttl = held.ttl;
+        });
+        if !self.gates.hot[ix as usize].has_room() {
+            self.counters.over_limit += 1;
+        }
+        self.assign(id, ix, Way::Resynced);
+    }
+
+    fn gate_for(&mut self, held: &HeldLease) -> GateIx {
+        match held.gate {
+            GateId::User(user) => {
+                let (limit, version) = held.limit.unwrap_or((Limit::Closed, Default::default()));
+                self.define_user(user, limit, version)
+            }
+            GateId::Account(_) => self.gates.make(held.gate).0,
+        }
+    }
+
+    fn wait(&mut self, waiting: WaitingLease, ask: Ask) {
+        let WaitingLease { lease: id, want, tag, patience, ttl } = waiting;
+        let slot = self.lease(id).map(|lease| lease.slot.is_some());
+        if slot == Some(true) {
+            self.with_lease(id, |lease| lease.ask = ask);
+            return;
+        }
+        let Some(wanted) = self.wanted(&want).filter(|wanted| wanted.line_max.is_some()) else {
+            return;
+        };
+        self.leave_line(id);
+        let enter = Enter { lease: id, ask, want, tag: Some(tag), patience: Some(patience), ttl };
+        self.describe(&enter, Some(tag), &wanted);
+        self.with_lease(id, |lease| lease.ask = ask);
+        self.join_line(id, wanted.line());
+    }
+
+    fn leave_orphans(&mut self, node: NodeId, as_of: Ask) {
+        let Some(record) = self.nodes.get(&node) else { return };
+        let orphan = |key: &Key| LeaseId { node, request: key.0, attempt: key.1 };
+        let leases = record.leases.iter();
+        let unseen = leases.filter(|(_, lease)| lease.ask <= as_of && lease.seen < as_of);
+        let orphans: alloc::vec::Vec<LeaseId> = unseen.map(|(key, _)| orphan(key)).collect();
+        for lease in orphans {
+            self.counters.leases_orphaned += 1;
+            self.remove(lease, Ending::Orphaned);
+        }
+    }
+}
