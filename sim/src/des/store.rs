@@ -94,8 +94,7 @@ impl World<'_> {
         let fate = rates.fate(self.scenario.seed, node as u64, n);
         let timeout = self.now + rates.timeout;
         let life = self.nodes[node].life;
-        let flight =
-            |back| Due::Apply(Flight { node, life, call, op: Rc::clone(&op), back, timeout });
+        let flight = |back| Flight { node, life, call, op: Rc::clone(&op), back, timeout };
         match fate {
             Fate::Answered { there, back, twice } => {
                 let stream = self.scenario.seed.stream(Purpose::Client, 3 << 32 | node as u64, n);
