@@ -1,7 +1,7 @@
 //! I3: a live request on a live node never loses a claimed lease. A session ends only when it was not
 //! prolonged, a ttl only where the policy has one.
 
-use sluice_engine::ledger::history::{Ending, Fact};
+use sluice_engine::ledger::history::{Ending, Fact, Way};
 use sluice_engine::{GateId, LeaseId};
 
 use super::books::key;
@@ -43,8 +43,9 @@ fn ended(books: &Books<'_>, lease: LeaseId, gate: GateId, how: Ending) -> Result
         }
         Ending::Expired => match books.scenario.policy.lease_ttl {
             Some(ttl) => {
-                let since = books.leases.get(&key(lease)).map(|h| h.since);
-                let early = since.is_some_and(|since| books.clock < since + ttl);
+                // A resync brings in what is left of a ttl: when that began is not to be seen.
+                let held = books.leases.get(&key(lease)).filter(|h| h.way != Way::Resynced);
+                let early = held.is_some_and(|h| books.clock < h.since + ttl);
                 if early { lost("before its ttl") } else { Ok(()) }
             }
             None => lost("though nothing has a ttl"),

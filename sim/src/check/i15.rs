@@ -19,8 +19,8 @@ const ECHO: Span = Span::from_secs(12);
 #[derive(Debug, Default)]
 struct Told {
     newest: BTreeMap<Attempt, Ask>,
-    /// The newest answer, by lease: `true` for a certain one.
-    last: BTreeMap<Attempt, bool>,
+    /// The newest answer, by lease, and the one before: when, and `true` for a certain one.
+    last: BTreeMap<Attempt, [(Time, bool); 2]>,
     waiting: [bool; 2],
     full: [bool; 2],
     shut: bool,
@@ -74,7 +74,7 @@ impl Checker for Owners {
             else {
                 return Ok(());
             };
-            let case = Case { books, request, arrival, node: *node };
+            let case = Case { books, request, arrival, node: *node, at };
             let fair = self.fair(&case, verdict);
             return fair.map_err(|why| format!("{req} ends with {verdict:?}: {why}"));
         }
@@ -88,6 +88,7 @@ struct Case<'a, 'b> {
     request: &'a Request,
     arrival: &'a Arrival,
     node: usize,
+    at: Time,
 }
 
 impl Owners {
@@ -116,7 +117,8 @@ impl Owners {
         if told.newest.get(&enter.lease.attempt) != Some(&enter.ask) {
             return;
         }
-        told.last.insert(enter.lease.attempt, result.is_ok());
+        let last = told.last.entry(enter.lease.attempt).or_insert([(Time::ZERO, false); 2]);
+        *last = [(at, result.is_ok()), last[0]];
         let account = usize::from(enter.lease.attempt.0 > 0);
         if let Ok(reply) = result {
             told.waiting[account] |= matches!(reply, StoreReply::Waiting { .. });
@@ -135,7 +137,10 @@ impl Owners {
         let must = |ok: bool, why: &'static str| if ok { Ok(()) } else { Err(why) };
         let certain = |user: bool| {
             let mut of = told.last.iter().filter(|(a, _)| (a.0 == 0) == user);
-            of.next_back().is_some_and(|(_, &certain)| certain)
+            // A deadline beats an answer that comes at the same moment.
+            of.next_back().is_some_and(|(_, [last, before])| {
+                if last.0 == case.at && before.0 > Time::ZERO { before.1 } else { last.1 }
+            })
         };
         match *verdict {
             Verdict::Upstream { account, attempt, outcome } => must(

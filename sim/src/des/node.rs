@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sluice_engine::rng::{Purpose, Seed};
 use sluice_engine::{
-    Attempt, Engine, Event, Outcome, RequestId, Span, Time, drive::turn_with, engine::Config,
-    journal::Journal, turn,
+    Alarm, Attempt, Engine, Event, Outcome, RequestId, Span, Time, drive::turn_with,
+    engine::Config, journal::Journal, turn,
 };
 use sluice_storage::fate::Rates;
 
@@ -253,7 +253,7 @@ impl World<'_> {
         }
         self.nodes[index].engine = Some(engine);
         self.schedule(index, wants.map(|(at, _)| at - self.scenario.nodes[index].offset));
-        self.look_for_spin(index);
+        self.look_for_spin(index, wants);
     }
 
     fn schedule(&mut self, index: usize, wants: Option<Time>) {
@@ -285,10 +285,10 @@ impl World<'_> {
         }
     }
 
-    fn look_for_spin(&mut self, index: usize) {
+    fn look_for_spin(&mut self, index: usize, wants: Option<Alarm>) {
         let spin = &mut self.nodes[index].spin;
         *spin = if spin.0 == self.now { (self.now, spin.1 + 1) } else { (self.now, 0) };
-        assert!(spin.1 < SPIN_MAX, "node {index} spins at {:?}", self.now);
+        assert!(spin.1 < SPIN_MAX, "node {index} spins at {:?}: wants {wants:?}", self.now);
     }
 
     fn check_engine(&mut self, index: usize, engine: &Engine) {

@@ -76,8 +76,8 @@ fn arrivals(seed: Seed, setting: &Setting, end: Time, anchors: &[Span]) -> Vec<A
     };
     let style = Style {
         clustered: d.pick(&[0, 300, 900]),
-        slow: d.pick(&[0, 100, 500, 1_000]),
-        failing: d.pick(&[0, 0, 100, 400]),
+        slow: d.pick(&[50, 300, 600, 1_000]),
+        failing: d.pick(&[0, 0, 100, 300, 600]),
         leaving: d.pick(&[0, 0, 100, 500]),
         denied: d.pick(&[0, 0, 30]),
     };
@@ -157,7 +157,11 @@ fn arrival(
 
 fn success(d: &mut Draw, slow: u32, anchors: &[Span]) -> Answer {
     let end = if d.thousandth(slow) {
-        if d.chance(1, 2) { d.near(anchors) } else { d.ms(500, 12_000) }
+        match d.weighted(&[2, 4, 1]) {
+            0 => d.near(anchors),
+            1 => d.ms(300, 4_000),
+            _ => d.ms(4_000, 15_000),
+        }
     } else {
         d.ms(1, 400)
     };
@@ -221,10 +225,10 @@ fn faults(
     rosters: &[Roster],
 ) -> Vec<Fault> {
     let mut d = Draw::scenario(seed, 12, 0);
-    let count = match d.weighted(&[3, 8, 4]) {
+    let count = match d.weighted(&[2, 5, 5]) {
         0 => 0,
         1 => d.range(1, 4),
-        _ => d.range(4, 10),
+        _ => d.range(4, 14),
     };
     let weights = d.swarm(KINDS);
     let clustered = d.chance(1, 3);
@@ -307,8 +311,8 @@ fn fault(
 /// How long something is away.
 fn pause(d: &mut Draw, anchors: &[Span]) -> Span {
     match d.range(0, 2) {
-        0 => d.ms(0, 100),
-        1 => d.ms(0, 20_000),
+        0 => d.ms(0, 300),
+        1 => d.ms(2_000, 16_000),
         _ => d.near(anchors),
     }
 }

@@ -98,12 +98,12 @@ impl Setting {
                 }
                 2 => {
                     if let Some(found) = roster.accounts.get_mut(&account) {
-                        found.limit = limit(d);
+                        found.limit = limit(d, &ACCOUNT);
                     }
                 }
                 3 => {
                     let user = UserId(d.range(1, self.users));
-                    roster.users.insert(user, User { limit: limit(d) });
+                    roster.users.insert(user, User { limit: limit(d, &USER) });
                 }
                 _ => {
                     let index = d.range(0, roster.pools.len().max(1) as u64 - 1) as usize;
@@ -123,7 +123,7 @@ impl Setting {
 
     fn account(&self, d: &mut Draw) -> Account {
         Account {
-            limit: limit(d),
+            limit: limit(d, &ACCOUNT),
             priority: d.range(0, 1) as u32,
             oauth: d.chance(1, 4),
             intercept_warmup: self.warmup_thousandths > 0 && d.chance(1, 3),
@@ -132,7 +132,7 @@ impl Setting {
 
     fn people(&mut self, d: &mut Draw, accounts: u64) {
         for user in 1..=self.users {
-            self.roster.users.insert(UserId(user), User { limit: limit(d) });
+            self.roster.users.insert(UserId(user), User { limit: limit(d, &USER) });
         }
         for account in 1..=accounts {
             let account_drawn = self.account(d);
@@ -161,8 +161,13 @@ impl Setting {
     }
 }
 
-fn limit(d: &mut Draw) -> Limit {
-    match d.weighted(&[3, 40, 25, 12, 5]) {
+/// Weights of the limits `Closed`, 1, 2, 3 to 5, `Unlimited`: users wait less for themselves than for
+/// accounts.
+const USER: [u64; 5] = [2, 15, 20, 35, 20];
+const ACCOUNT: [u64; 5] = [3, 50, 25, 10, 3];
+
+fn limit(d: &mut Draw, weights: &[u64; 5]) -> Limit {
+    match d.weighted(weights) {
         0 => Limit::Closed,
         1 => Limit::Slots(1),
         2 => Limit::Slots(2),
