@@ -307,7 +307,7 @@ impl Engine {
     fn count_leases(&self) -> (u32, u32) {
         let (mut settled, mut in_flight) = (0u32, self.core.debts.len() as u32);
         for claim in self.requests.values().flat_map(|r| r.claims()) {
-            let sure = claim.pending.is_none() && !claim.faulted;
+            let sure = claim.pending.is_none() && !claim.unsettled;
             if sure && claim.standing != Standing::Nothing {
                 settled += 1;
             } else if claim.may_exist() {
@@ -331,7 +331,7 @@ impl Engine {
 /// The end of a request: gives back what it claims, and says how it ended.
 fn finish(core: &mut Core, timers: &mut Timers, mut request: Request, verdict: Verdict) {
     debug_assert!(
-        request.account.is_none() || request.stage != Stage::Billing,
+        request.account.is_none() || !matches!(request.stage, Stage::User | Stage::Billing { .. }),
         "an account is asked for after billing"
     );
     timers.rearm(request.armed.take(), None);

@@ -26,10 +26,8 @@ pub(crate) fn check(core: &Core, requests: &Requests, timers: &Timers) -> Vec<St
     for (id, request) in requests {
         armed += usize::from(request.armed.is_some());
         need(request.armed == request.alarm(), format!("{id}: its alarm is not the one it needs"));
-        need(
-            request.alarm().is_some() || !request.is_waiting(),
-            format!("I9: {id} waits for ever"),
-        );
+        let waits = matches!(request.stage, Stage::User | Stage::Choosing | Stage::Account);
+        need(request.deadline.is_some() || !waits, format!("I9: {id} waits for ever"));
         for claim in request.claims() {
             check_claim(id, claim, &enters, &mut need);
         }
@@ -73,7 +71,7 @@ fn check_stage(
     let account = request.account.as_ref();
     match request.stage {
         Stage::User => need(account.is_none(), format!("{id}: asks for an account too early")),
-        Stage::Billing | Stage::Choosing | Stage::Account => {
+        Stage::Billing { .. } | Stage::Choosing | Stage::Account => {
             need(user_held, format!("{id}: goes on without its user's slot"));
         }
         Stage::Upstream { .. } => {

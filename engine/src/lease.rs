@@ -32,7 +32,9 @@ pub(crate) struct Claim {
     pub(crate) pending: Option<Ask>,
     /// Some `Enter` of it, or a `Resync` listing it, had no answer but `Unknown`.
     pub(crate) doubt: bool,
-    /// The newest ask has had no certain answer, or there was none yet.
+    /// What the store has is not known: no answer yet, or none that is certain.
+    pub(crate) unsettled: bool,
+    /// The store was the reason: it could not be asked, or did not answer.
     pub(crate) faulted: bool,
     /// Ask again as soon as the unanswered ask is answered: a grant was pushed, or another want.
     pub(crate) again: bool,
@@ -52,7 +54,8 @@ impl Claim {
             tag,
             pending: None,
             doubt: false,
-            faulted: true,
+            unsettled: true,
+            faulted: false,
             again: false,
             ask_at: None,
             delay: None,
@@ -65,6 +68,12 @@ impl Claim {
             Standing::Held { gate, .. } => Some(gate),
             Standing::Nothing | Standing::Waiting => None,
         }
+    }
+
+    /// The store's answer is no help.
+    pub(crate) const fn fault(&mut self) {
+        self.unsettled = true;
+        self.faulted = true;
     }
 
     /// Whether the store may have something under this lease.

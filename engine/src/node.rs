@@ -140,7 +140,8 @@ impl Session {
             self.beat.alarm(Reason::Beat),
             self.reap.alarm(Reason::Reap),
             self.define.alarm(Reason::Define),
-            self.resync.alarm(Reason::Resync),
+            // It waits for the roster to be known; that answer comes as an event.
+            self.resync.alarm(Reason::Resync).filter(|_| self.defined),
         ]
         .into_iter()
         .flatten()

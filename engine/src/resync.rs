@@ -9,10 +9,11 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::core::{Core, Kind};
-use crate::ids::{Ask, Attempt, GateId, ModelId, NodeId, RequestId};
+use crate::ids::{Ask, Attempt, GateId, LeaseId, ModelId, NodeId, RequestId, Tag};
 use crate::lease::{Claim, Key, Standing};
 use crate::request::Request;
-use crate::store::{HeldLease, Limit, RESYNC_MAX, Resync, StoreOp, WaitingLease};
+use crate::store::{HeldLease, Limit, RESYNC_MAX, Resync, StoreOp, Version, WaitingLease, Want};
+use crate::time::Span;
 
 /// One pass of calls.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ pub(crate) fn send_next(core: &mut Core, requests: &Requests) {
 
 #[derive(Default)]
 struct Chunk {
-    busy: Vec<crate::ids::LeaseId>,
+    busy: Vec<LeaseId>,
     held: Vec<HeldLease>,
     waiting: Vec<WaitingLease>,
     listing: BTreeSet<Key>,
@@ -91,10 +92,15 @@ fn describe(core: &Core, requests: &Requests, node: NodeId, key: Key, chunk: &mu
     }
     let Some(request) = requests.get(&key.0) else { return };
     let Some(claim) = request.claims().find(|claim| claim.attempt == key.1) else { return };
-    let settled = claim.pending.is_none() && !claim.faulted;
+    let settled = claim.pending.is_none() && !claim.unsettled;
     match claim.standing {
         Standing::Held { gate, since, .. } if settled && request.relies_on(claim) => {
-            let left = |ttl: crate::time::Span| ttl.saturating_sub(core.now.since(since));
+            let ttl = core.config.policy.lease_ttl;
+            let ttl = ttl.map(|ttl| ttl.saturating_sub(core.now.since(since)));
+            if ttl == Some(Span::ZERO) {
+                // It has expired in the store; entering it again would only exceed the limit.
+                return;
+            }
             chunk.listing.insert(key);
             chunk.held.push(HeldLease {
                 lease,
@@ -102,7 +108,7 @@ fn describe(core: &Core, requests: &Requests, node: NodeId, key: Key, chunk: &mu
                 limit: user_limit(core, gate),
                 model: if key.1 == Attempt(0) { ModelId(0) } else { request.spec.model },
                 tag: claim.tag.expect("a held lease has been told its tag"),
-                ttl: core.config.policy.lease_ttl.map(left),
+                ttl,
             });
         }
         Standing::Waiting if settled => match waiting(core, request, claim) {
@@ -118,17 +124,13 @@ fn describe(core: &Core, requests: &Requests, node: NodeId, key: Key, chunk: &mu
     }
 }
 
-fn waiting(
-    core: &Core,
-    request: &Request,
-    claim: &Claim,
-) -> Option<(crate::store::Want, crate::ids::Tag, crate::time::Span)> {
+fn waiting(core: &Core, request: &Request, claim: &Claim) -> Option<(Want, Tag, Span)> {
     let want = request.want(core)?;
     let deadline = request.deadline?;
     Some((want, claim.tag?, deadline.since(core.now)))
 }
 
-fn user_limit(core: &Core, gate: GateId) -> Option<(Limit, crate::store::Version)> {
+fn user_limit(core: &Core, gate: GateId) -> Option<(Limit, Version)> {
     let GateId::User(user) = gate else { return None };
     let limit = core.roster.users.get(&user).map_or(Limit::Closed, |user| user.limit);
     Some((limit, core.roster.version))

@@ -165,7 +165,7 @@ impl World {
             group: GroupId(1),
             platform: Platform::Anthropic,
             model: ModelId(below(u, 3)?),
-            session: (session > 0).then(|| SessionKey([session as u8; 16])),
+            session: (session > 0).then_some(SessionKey([session as u8; 16])),
             stream: u.arbitrary()?,
             warmup: u.ratio(1, 16)?,
         };

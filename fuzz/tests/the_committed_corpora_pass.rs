@@ -11,7 +11,8 @@ fn replay(target: &str, run: fn(&[u8])) {
     assert!(!paths.is_empty(), "{} holds inputs", folder.display());
     for path in paths {
         let input = fs::read(&path).expect("readable");
-        println!("{}", path.display());
+        // Shown when the run panics.
+        eprintln!("{}", path.display());
         run(&input);
     }
 }

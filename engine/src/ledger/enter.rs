@@ -40,7 +40,7 @@ impl Ledger {
             }
             given_up = self.release(id, Ending::Declined);
         }
-        let tag = enter.tag.or(known.map(|(_, tag)| tag));
+        let tag = enter.tag.or_else(|| known.map(|(_, tag)| tag));
         let reply = match wanted {
             Some(wanted) => self.place(&enter, tag, &wanted),
             None => self.shut(id, None),
@@ -135,6 +135,11 @@ impl Ledger {
 
     /// What the lease has.
     fn report(&self, id: LeaseId) -> StoreReply {
+        self.report_opening(id, None)
+    }
+
+    /// What the lease has, and when its first candidate opens.
+    fn report_opening(&self, id: LeaseId, opens_in: Option<Span>) -> StoreReply {
         let Some(lease) = self.lease(id) else { return StoreReply::Full };
         match (lease.slot, lease.line) {
             (Some(slot), _) => StoreReply::Held {
@@ -145,7 +150,7 @@ impl Ledger {
             (None, Some(line)) => StoreReply::Waiting {
                 position: self.position(line, lease.tag, id),
                 tag: lease.tag,
-                opens_in: None,
+                opens_in,
             },
             (None, None) => StoreReply::Full,
         }
@@ -181,13 +186,7 @@ impl Ledger {
         if self.lease(id).is_some_and(|lease| lease.line.is_none()) {
             self.join_line(id, wanted.line);
         }
-        match self.report(id) {
-            StoreReply::Waiting { position, tag, .. } => {
-                let opens_in = hopes.opens_in.filter(|_| hopes.open == 0);
-                StoreReply::Waiting { position, tag, opens_in }
-            }
-            other => other,
-        }
+        self.report_opening(id, hopes.opens_in.filter(|_| hopes.open == 0))
     }
 
     /// Step 4: the first candidate that takes the lease.

@@ -263,6 +263,7 @@ impl Gates {
     }
 
     /// Whether `lease` (`None`: a newcomer) can use the gate for `model`, wanted by `line`.
+    #[inline]
     pub(super) fn usable(
         &self,
         ix: GateIx,
@@ -272,10 +273,21 @@ impl Gates {
     ) -> Use {
         let hot = &self.hot[ix as usize];
         match hot.limit {
-            Limit::Closed | Limit::Slots(0) => return Use::No,
-            Limit::Slots(_) | Limit::Unlimited if !hot.guarded => return Use::Yes,
-            Limit::Slots(_) | Limit::Unlimited => {}
+            Limit::Closed | Limit::Slots(0) => Use::No,
+            Limit::Slots(_) | Limit::Unlimited if !hot.guarded => Use::Yes,
+            Limit::Slots(_) | Limit::Unlimited => self.guarded(ix, line, raw, model, lease),
         }
+    }
+
+    #[cold]
+    fn guarded(
+        &self,
+        ix: GateIx,
+        line: LineIx,
+        raw: Time,
+        model: ModelId,
+        lease: Option<LeaseId>,
+    ) -> Use {
         let gate = self.gate(ix);
         match (gate.operator, line) {
             (Operator::Disabled, _) | (Operator::Draining, LineIx::Pool(_)) => return Use::No,

@@ -1,5 +1,7 @@
 //! Leaving, the marks that come with it, and what else changes an account's health.
 
+use alloc::vec::Vec;
+
 use super::gate::{GateIx, Operator};
 use super::health::Fold;
 use super::history::{Ending, Fact};
@@ -121,7 +123,7 @@ impl Ledger {
     fn prove(&mut self, ix: GateIx, account: AccountId, lease: LeaseId) {
         let raw = self.raw;
         let health = &mut self.gates.gate_mut(ix).health;
-        let mut proved = alloc::vec::Vec::new();
+        let mut proved = Vec::new();
         let models = health.models.iter_mut().map(|(model, key)| (Some(*model), key));
         for (of, key) in core::iter::once((None, &mut health.account)).chain(models) {
             if key.half_open && key.probe == Some(lease) {
@@ -139,7 +141,7 @@ impl Ledger {
         self.take_openings(ix, account);
         let gate = self.gates.gate_mut(ix);
         gate.operator = Operator::Serving;
-        let mut recovered = alloc::vec::Vec::new();
+        let mut recovered = Vec::new();
         match model {
             Some(model) => {
                 if gate.health.models.remove(&model).is_some() {

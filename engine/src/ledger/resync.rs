@@ -1,10 +1,12 @@
 //! `Resync`: the store is told what a node really has.
 
+use alloc::vec::Vec;
+
 use super::gate::GateIx;
 use super::history::{Ending, Way};
 use super::{Key, Ledger};
 use crate::ids::{Ask, GateId, LeaseId, NodeId};
-use crate::store::{Enter, HeldLease, Limit, Resync, StoreReply, WaitingLease};
+use crate::store::{Enter, HeldLease, Limit, Resync, StoreReply, Version, WaitingLease};
 
 impl Ledger {
     pub(super) fn resync(&mut self, resync: Resync) -> StoreReply {
@@ -68,7 +70,7 @@ impl Ledger {
     fn gate_for(&mut self, held: &HeldLease) -> GateIx {
         match held.gate {
             GateId::User(user) => {
-                let (limit, version) = held.limit.unwrap_or((Limit::Closed, Default::default()));
+                let (limit, version) = held.limit.unwrap_or(UNKNOWN_LIMIT);
                 self.define_user(user, limit, version)
             }
             GateId::Account(_) => self.gates.make(held.gate).0,
@@ -97,10 +99,13 @@ impl Ledger {
         let orphan = |key: &Key| LeaseId { node, request: key.0, attempt: key.1 };
         let leases = record.leases.iter();
         let unseen = leases.filter(|(_, lease)| lease.ask <= as_of && lease.seen < as_of);
-        let orphans: alloc::vec::Vec<LeaseId> = unseen.map(|(key, _)| orphan(key)).collect();
+        let orphans: Vec<LeaseId> = unseen.map(|(key, _)| orphan(key)).collect();
         for lease in orphans {
             self.counters.leases_orphaned += 1;
             self.remove(lease, Ending::Orphaned);
         }
     }
 }
+
+/// For a user's slot that comes without its limit: below every roster's.
+const UNKNOWN_LIMIT: (Limit, Version) = (Limit::Closed, Version { stamp: 0, digest: 0 });

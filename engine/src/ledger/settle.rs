@@ -1,6 +1,9 @@
 //! Slots change hands: assigning, granting in tag order, releasing, and what falls due.
 
+use alloc::vec::Vec;
+
 use super::gate::{GateIx, LineIx, Use};
+use super::health::Door;
 use super::history::{Ending, Fact, Way};
 use super::{Key, Ledger, Slot};
 use crate::ids::{GateId, LeaseId, ModelId, Tag};
@@ -20,10 +23,19 @@ impl Ledger {
     /// Grants free slots in order, to tickets before `until` only.
     pub(super) fn serve(&mut self, ix: GateIx, until: Option<Place>) {
         while self.gates.hot[ix as usize].has_room() {
+            if !self.lets_anybody_in(ix) {
+                return;
+            }
             let Some((_, lease)) = self.first_in_line(ix, until) else { return };
             self.assign(lease, ix, Way::Settled);
             self.grants.push(Grant { lease, gate: self.gates.gate(ix).id });
         }
+    }
+
+    /// A short cut: an account that is closed, or under probe, is so for every ticket.
+    fn lets_anybody_in(&self, ix: GateIx) -> bool {
+        let guarded = self.gates.hot[ix as usize].guarded;
+        !guarded || self.gates.gate(ix).health.account.door(self.raw, None) == Door::Open
     }
 
     /// The least ticket among the gate's own line and those of its pools that may have its slot now.
@@ -128,7 +140,7 @@ impl Ledger {
             return;
         }
         let health = &mut self.gates.gate_mut(ix).health;
-        let mut ended = alloc::vec::Vec::new();
+        let mut ended = Vec::new();
         let models = health.models.iter_mut().map(|(model, key)| (Some(*model), key));
         for (of, key) in core::iter::once((None, &mut health.account)).chain(models) {
             if key.probe == Some(id) {
@@ -200,8 +212,8 @@ impl Ledger {
     }
 
     /// All leases of a node, those that only wait first.
-    pub(super) fn tickets_then_leases(&self, node: crate::ids::NodeId) -> alloc::vec::Vec<LeaseId> {
-        let Some(record) = self.nodes.get(&node) else { return alloc::vec::Vec::new() };
+    pub(super) fn tickets_then_leases(&self, node: crate::ids::NodeId) -> Vec<LeaseId> {
+        let Some(record) = self.nodes.get(&node) else { return Vec::new() };
         let id = |key: &Key| LeaseId { node, request: key.0, attempt: key.1 };
         let of = |held: bool| {
             let leases = record.leases.iter();

@@ -1,15 +1,38 @@
 //! Ranking: one scan over what is hot, keeping the best few.
 
+use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 use super::Ledger;
-use super::gate::{GateIx, LineIx, PoolIx, Use};
+use super::gate::{GateIx, Hot, LineIx, PoolIx, Use};
 use crate::ids::{AccountId, GateId, ModelId, PoolId, SessionKey};
 use crate::store::{BEST_MAX, Candidate, Home, HomeState, Surveyed};
 use crate::time::{Span, Time};
 
-/// Order of preference; the place in the pool, which is by id, breaks ties.
-pub(super) type Rank = (u32, u32, u64, bool);
+/// Order of preference as one number: priority, load, last assignment, not OAuth, from the top. The
+/// place in the pool, which is by id, breaks ties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank(u128);
+
+impl Rank {
+    const LOAD: u128 = 0xffff_ffff << 64;
+
+    const fn of(hot: &Hot, prefer_oauth: bool) -> Self {
+        let not_oauth = (prefer_oauth && !hot.oauth) as u128;
+        let assigned = (hot.last_assigned as u128) << 1 & (u64::MAX as u128);
+        let load = (hot.load_pct() as u128) << 64;
+        Self((hot.priority as u128) << 96 | load | assigned | not_oauth)
+    }
+
+    const fn is_loaded(self) -> bool {
+        (self.0 & Self::LOAD) >> 64 >= 100
+    }
+
+    /// The rank with load left out of it.
+    const fn without_load(self) -> Self {
+        Self(self.0 & !Self::LOAD)
+    }
+}
 
 /// What the members of a pool come to, besides the best.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,27 +101,27 @@ impl Ledger {
                 continue;
             }
             let rank = self.rank(ix, prefer_oauth);
-            let unloaded = (rank.0, 0, rank.2, rank.3);
+            let unloaded = rank.without_load();
             if first.is_none_or(|(least, _)| unloaded < least) {
                 first = Some((unloaded, ix));
             }
-            if of == Use::Yes && rank.1 < 100 {
+            if of == Use::Yes && !rank.is_loaded() {
                 keep_best(&mut best, best_max, (rank, ix));
             }
         }
-        surveyed.best = best.iter().filter_map(|&(rank, ix)| self.candidate(rank, ix)).collect();
+        surveyed.best = best.iter().filter_map(|&(_, ix)| self.candidate(ix)).collect();
         surveyed.first = first.and_then(|(_, ix)| self.account(ix));
         surveyed.open = hopes.open;
         surveyed.opens_in = hopes.opens_in.filter(|_| hopes.open == 0);
     }
 
     pub(super) fn rank(&self, ix: GateIx, prefer_oauth: bool) -> Rank {
-        let hot = &self.gates.hot[ix as usize];
-        (hot.priority, hot.load_pct(), hot.last_assigned, prefer_oauth && !hot.oauth)
+        Rank::of(&self.gates.hot[ix as usize], prefer_oauth)
     }
 
-    fn candidate(&self, rank: Rank, ix: GateIx) -> Option<Candidate> {
-        let (priority, load_pct, last_assigned, _) = rank;
+    fn candidate(&self, ix: GateIx) -> Option<Candidate> {
+        let Hot { priority, last_assigned, .. } = self.gates.hot[ix as usize];
+        let load_pct = self.gates.hot[ix as usize].load_pct();
         Some(Candidate { account: self.account(ix)?, priority, load_pct, last_assigned })
     }
 
@@ -110,7 +133,7 @@ impl Ledger {
     }
 
     /// The accounts that are known, by their places.
-    pub(super) fn indices(&self, accounts: &[AccountId]) -> alloc::vec::Vec<GateIx> {
+    pub(super) fn indices(&self, accounts: &[AccountId]) -> Vec<GateIx> {
         accounts.iter().filter_map(|id| self.gates.find(GateId::Account(*id))).collect()
     }
 

@@ -6,7 +6,7 @@ use crate::core::{Core, Kind};
 use crate::ids::{Ask, Attempt, GateId, NodeId};
 use crate::lease::Standing;
 use crate::rng::Purpose;
-use crate::select::Target;
+use crate::select::{Aim, Target};
 use crate::store::{Enter, StoreFault, StoreOp, StoreReply, Version, Want};
 use crate::time::Span;
 use crate::trail::{Decision, Layer, Passed};
@@ -21,10 +21,15 @@ impl Request {
         }
         let attempt = claim.attempt;
         let node = core.session.node().filter(|_| core.session.can_ask());
-        let Some(node) = node.filter(|_| !core.session.is_listing((self.id, attempt))) else {
+        let Some(node) = node else {
+            self.seeking_mut()?.faulted = true;
             self.ask_later(core, None);
             return None;
         };
+        if core.session.is_listing((self.id, attempt)) {
+            self.ask_later(core, None);
+            return None;
+        }
         match self.want(core) {
             Some(want) => {
                 self.send_enter(core, node, want);
@@ -71,7 +76,7 @@ impl Request {
                 pool: pool.id,
                 model: spec.model,
                 best: best.clone(),
-                excluded: self.excluded.clone(),
+                excluded: self.out_of_question(),
                 line_max: aim.line_max,
             }),
         }
@@ -89,6 +94,7 @@ impl Request {
             self.pass_home(core, Passed::Gone);
             return self.next_aim(core);
         }
+        self.not_offered.extend(self.aims.first().and_then(Aim::preferred));
         self.choose_again_later(core);
         None
     }
@@ -108,16 +114,17 @@ impl Request {
         claim.pending = None;
         if !same_node {
             // The lease has another name by now; whatever was done under the old one went with it.
-            claim.faulted = true;
+            claim.fault();
             return self.ask(core);
         }
         match result {
             Ok(reply) => {
+                claim.unsettled = false;
                 claim.faulted = false;
                 self.answered(core, reply, version == core.roster.version)
             }
             Err(fault) => {
-                claim.faulted = true;
+                claim.fault();
                 claim.doubt |= fault == StoreFault::Unknown;
                 self.trail.push(core.now, Decision::Doubt { fault });
                 self.ask_later(core, None);
@@ -223,7 +230,7 @@ impl Request {
     pub(crate) fn session_lost(&mut self) {
         if let Some(claim) = self.seeking_mut() {
             // Whether it still stands where it stood, the next ask will tell.
-            claim.faulted = true;
+            claim.fault();
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Choosing an account: survey, plan, and one aim after the other.
 
+use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 use super::{Request, Stage, Survey};
 use crate::action::Verdict;
 use crate::core::{Core, Kind};
-use crate::ids::{Ask, Attempt};
+use crate::ids::{AccountId, Ask, Attempt};
 use crate::lease::Claim;
 use crate::rng::Purpose;
 use crate::select::{self, Aim};
@@ -33,6 +34,7 @@ impl Request {
                         return Some(self.or_last_failure(Verdict::NoAccounts));
                     }
                 } else {
+                    self.survey_faulted = true;
                     self.choose_again_later(core);
                 }
                 None
@@ -40,14 +42,13 @@ impl Request {
         }
     }
 
-    /// Surveys the pool; `false` if the roster has none for this request.
+    /// Surveys the pool; `false` if the roster has no account for this request.
     pub(super) fn send_survey(&mut self, core: &mut Core) -> bool {
         let spec = &self.spec;
-        let Some(pool) = core.roster.pool(spec.group, spec.platform, spec.model) else {
-            return false;
-        };
+        let pool = core.roster.pool(spec.group, spec.platform, spec.model);
+        let Some(pool) = pool.filter(|pool| !pool.members.is_empty()) else { return false };
         let (pool, model, session) = (pool.id, spec.model, spec.session);
-        let excluded = self.excluded.clone();
+        let excluded = self.out_of_question();
         let call = core.call(Kind::Survey(self.id), |_, _| StoreOp::Survey {
             pool,
             model,
@@ -70,6 +71,7 @@ impl Request {
         if !matches!(self.survey, Survey::Asked(asked) if asked == call) {
             return None;
         }
+        self.survey_faulted = result.is_err();
         self.survey = match result {
             Ok(StoreReply::Surveyed(surveyed)) if current => Survey::Known(surveyed),
             Ok(_) | Err(_) => Survey::None,
@@ -84,6 +86,11 @@ impl Request {
                 None
             }
         }
+    }
+
+    /// Accounts that failed this request, and those that only another node's roster offers.
+    pub(super) fn out_of_question(&self) -> Vec<AccountId> {
+        self.excluded.iter().chain(&self.not_offered).copied().collect()
     }
 
     /// Surveys again after a back-off delay.

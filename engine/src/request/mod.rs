@@ -29,8 +29,8 @@ mod serving;
 pub(crate) enum Stage {
     /// Asking or waiting for its user's slot.
     User,
-    /// May the user spend?
-    Billing,
+    /// May the user spend? No waiting for a slot: its answer always comes.
+    Billing { since: Time },
     /// A survey is needed, or awaited.
     Choosing,
     /// Asking or waiting for an account's slot.
@@ -66,7 +66,7 @@ pub(crate) struct Request {
     pub(crate) spec: RequestSpec,
     pub(crate) stage: Stage,
     arrived: Time,
-    /// Time spent upstream: the rest was waiting.
+    /// Time spent upstream or on billing: the rest was waiting.
     served: Span,
     pub(crate) user: Claim,
     pub(crate) account: Option<Claim>,
@@ -78,7 +78,10 @@ pub(crate) struct Request {
     aims: ArrayVec<Aim, AIMS_MAX>,
     home: Option<AccountId>,
     passed: Option<Passed>,
+    /// Accounts that failed this request.
     excluded: Vec<AccountId>,
+    /// Accounts that the store has in the pool but this node's roster has not.
+    not_offered: Vec<AccountId>,
     switches: u16,
     server_errors: u16,
     last_failure: Option<(AccountId, Attempt, Outcome)>,
@@ -86,6 +89,7 @@ pub(crate) struct Request {
     pub(crate) deadline: Option<Time>,
     /// When to survey again.
     survey_at: Option<Time>,
+    survey_faulted: bool,
     survey_delay: Option<Span>,
     survey_tries: u32,
     ping_at: Option<Time>,
@@ -114,11 +118,13 @@ impl Request {
             home: None,
             passed: None,
             excluded: Vec::new(),
+            not_offered: Vec::new(),
             switches: 0,
             server_errors: 0,
             last_failure: None,
             deadline: None,
             survey_at: None,
+            survey_faulted: false,
             survey_delay: None,
             survey_tries: 0,
             ping_at,
@@ -139,8 +145,8 @@ impl Request {
 
     /// The user's slot is held: may the user spend?
     fn check_billing(&mut self, core: &mut Core) {
-        self.stage = Stage::Billing;
-        self.begin_wait(core, Span::MAX);
+        self.stage = Stage::Billing { since: core.now };
+        self.deadline = None;
         let (req, user) = (self.id, self.spec.user);
         core.actions.push_back(Action::CheckBilling { req, user });
     }
@@ -151,9 +157,8 @@ impl Request {
         core: &mut Core,
         result: Result<(), Denial>,
     ) -> Option<Verdict> {
-        if self.stage != Stage::Billing {
-            return None;
-        }
+        let Stage::Billing { since } = self.stage else { return None };
+        self.served = self.served + core.now.since(since);
         match result {
             Ok(()) => {
                 self.trail.push(core.now, Decision::Billed);
@@ -200,10 +205,11 @@ impl Request {
 
     /// The store makes sense of asks from now on.
     pub(crate) fn ask_now(&mut self, core: &mut Core) -> Option<Verdict> {
+        self.not_offered.clear();
         match self.stage {
             Stage::User | Stage::Account => self.ask(core),
             Stage::Choosing => self.choose(core),
-            Stage::Billing | Stage::Upstream { .. } => None,
+            Stage::Billing { .. } | Stage::Upstream { .. } => None,
         }
     }
 
@@ -232,7 +238,7 @@ impl Request {
     pub(crate) fn relies_on(&self, claim: &Claim) -> bool {
         match self.stage {
             Stage::User => false,
-            Stage::Billing | Stage::Choosing | Stage::Account => claim.attempt == Attempt(0),
+            Stage::Billing { .. } | Stage::Choosing | Stage::Account => claim.attempt == Attempt(0),
             Stage::Upstream { .. } => true,
         }
     }
@@ -245,25 +251,40 @@ impl Request {
     /// Starts the clock of a wait, within what is left of all waiting.
     fn begin_wait(&mut self, core: &Core, patience: Span) {
         let waited = core.now.since(self.arrived).saturating_sub(self.served);
-        let left = core.config.policy.wait_total_max.saturating_sub(waited);
-        self.deadline = Some(core.now + patience.min(left));
+        let policy = &core.config.policy;
+        let left = policy.wait_total_max.saturating_sub(waited);
+        let last_start = self.arrived + policy.failover_time_max;
+        self.deadline = Some((core.now + patience.min(left)).min(last_start));
     }
 
     /// The end of the present wait has come.
     fn wait_over(&mut self, core: &mut Core) -> Option<Verdict> {
-        let faulted = self.seeking().is_none_or(|claim| claim.faulted);
-        match self.stage {
-            Stage::User if !faulted => Some(Verdict::UserWaitTimeout),
-            Stage::Account if self.aims.first().is_some_and(|aim| aim.widens) => {
-                self.pass_home(core, Passed::Patience);
-                self.next_aim(core)
-            }
-            Stage::Account if !faulted => Some(Verdict::AccountWaitTimeout),
-            Stage::User | Stage::Account | Stage::Billing | Stage::Choosing => {
-                Some(Verdict::StoreUnavailable)
-            }
-            Stage::Upstream { .. } => None,
+        let faulted = match self.stage {
+            Stage::Choosing => self.survey_faulted,
+            Stage::User | Stage::Account => self.seeking().is_some_and(|claim| claim.faulted),
+            Stage::Billing { .. } | Stage::Upstream { .. } => return None,
+        };
+        let widens =
+            self.stage == Stage::Account && self.aims.first().is_some_and(|aim| aim.widens);
+        if widens && !self.is_out_of_time(core) {
+            self.pass_home(core, Passed::Patience);
+            return self.next_aim(core);
         }
+        Some(match self.stage {
+            _ if faulted => Verdict::StoreUnavailable,
+            Stage::User => Verdict::UserWaitTimeout,
+            Stage::Choosing | Stage::Account | Stage::Billing { .. } | Stage::Upstream { .. } => {
+                self.or_last_failure(Verdict::AccountWaitTimeout)
+            }
+        })
+    }
+
+    /// Whether no further wait would be of any length.
+    fn is_out_of_time(&self, core: &Core) -> bool {
+        let policy = &core.config.policy;
+        let gone = core.now.since(self.arrived);
+        gone.saturating_sub(self.served) >= policy.wait_total_max
+            || gone >= policy.failover_time_max
     }
 
     /// The claim that it asks for now.
@@ -271,7 +292,7 @@ impl Request {
         match self.stage {
             Stage::User => Some(&self.user),
             Stage::Account => self.account.as_ref(),
-            Stage::Billing | Stage::Choosing | Stage::Upstream { .. } => None,
+            Stage::Billing { .. } | Stage::Choosing | Stage::Upstream { .. } => None,
         }
     }
 
@@ -279,7 +300,7 @@ impl Request {
         match self.stage {
             Stage::User => Some(&mut self.user),
             Stage::Account => self.account.as_mut(),
-            Stage::Billing | Stage::Choosing | Stage::Upstream { .. } => None,
+            Stage::Billing { .. } | Stage::Choosing | Stage::Upstream { .. } => None,
         }
     }
 }

@@ -22,17 +22,24 @@ impl Request {
         let pool = core.roster.pool(spec.group, spec.platform, spec.model);
         let offered = pool.is_some_and(|pool| pool.members.contains(&account));
         let believed = core.session.is_believed(core.now);
-        if offered && believed && !self.excluded.contains(&account) {
+        if self.deadline.is_some_and(|at| at <= core.now) {
+            return self.wait_over(core);
+        }
+        if offered && believed {
             self.forward(core, account, probe);
             return None;
         }
-        if !believed {
-            self.trail.push(core.now, Decision::Disbelieved);
-            core.session.want_beat(core.now);
-        }
         if let Some(claim) = &mut self.account {
-            claim.faulted = true;
+            claim.unsettled = true;
+            claim.faulted = !believed;
         }
+        if believed {
+            // A newer roster has reached the store by another node: that slot is given back at once.
+            self.not_offered.push(account);
+            return self.ask(core);
+        }
+        self.trail.push(core.now, Decision::Disbelieved);
+        core.session.want_beat(core.now);
         self.ask_later(core, None);
         None
     }

@@ -93,6 +93,7 @@ impl Limit {
     pub const fn load_pct(self, held: u32, waiting: u32) -> u32 {
         match self {
             Self::Closed | Self::Slots(0) => 100,
+            Self::Slots(_) if held == 0 && waiting == 0 => 0,
             Self::Slots(n) => {
                 let load = (held as u64 + waiting as u64) * 100 / n as u64;
                 if load > u32::MAX as u64 { u32::MAX } else { load as u32 }
