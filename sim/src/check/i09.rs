@@ -1,5 +1,6 @@
 //! I9: waits end by their deadline (+ one tick), and all waiting of a request by `wait_total_max`.
-//! Waiting is all that is not an open attempt. A node that stands still or ticks late is forgiven so long.
+//! Waiting is all that is neither an open attempt nor a question to billing. A node that stands still or
+//! ticks late is forgiven so long.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,8 @@ pub(super) struct WaitsEnd {
 #[derive(Debug)]
 struct Wait {
     node: usize,
-    /// Since the arrival, the end of billing, or the end of the last attempt; none during one.
+    /// Since the arrival, the end of billing, or the end of the last attempt; none during one or the
+    /// other.
     since: Option<Time>,
     /// Whether for the user's slot.
     user: bool,
@@ -66,10 +68,8 @@ impl Checker for WaitsEnd {
         }
         if let What::BillingAsked { req, .. } = record.what {
             self.end(books, req, at)?;
-            self.begin(req, at);
         }
         if let What::Billed { req, .. } = record.what {
-            self.add(req, at);
             self.begin(req, at);
         }
         if let What::Opened { req, .. } = record.what {

@@ -24,6 +24,8 @@ struct Told {
     waiting: [bool; 2],
     full: [bool; 2],
     shut: bool,
+    /// Whether an ask for an account had no certain answer.
+    fault: bool,
 }
 
 /// Judges I15.
@@ -120,6 +122,7 @@ impl Owners {
         let last = told.last.entry(enter.lease.attempt).or_insert([(Time::ZERO, false); 2]);
         *last = [(at, result.is_ok()), last[0]];
         let account = usize::from(enter.lease.attempt.0 > 0);
+        told.fault |= account == 1 && result.is_err();
         if let Ok(reply) = result {
             told.waiting[account] |= matches!(reply, StoreReply::Waiting { .. });
             told.full[account] |= matches!(reply, StoreReply::Full);
@@ -176,9 +179,11 @@ impl Owners {
                 "it was never told that all is shut",
             ),
             Verdict::AccountLineFull => must(told.full[1], "no account's line was full"),
-            Verdict::AccountWaitTimeout => {
-                must(told.waiting[1] && certain(false), "it was not told to wait for an account")
-            }
+            // The account's share of all waiting may be used up before the first answer.
+            Verdict::AccountWaitTimeout => must(
+                if told.waiting[1] { certain(false) } else { told.waiting[0] && !told.fault },
+                "it was not told to wait for an account",
+            ),
             Verdict::StoreUnavailable => {
                 let since = request.arrived - ECHO;
                 must(self.away || lately(&self.trouble, since), "the store was well")
