@@ -242,6 +242,11 @@ impl<'a> Books<'a> {
         if let What::Applying { op, raw, clock, .. } = &record.what {
             (self.raw, self.clock) = (*raw, *clock);
             self.applying = Some(Rc::clone(op));
+            if let StoreOp::Define(define) = &**op
+                && define.version > self.version
+            {
+                self.define(define);
+            }
             if let StoreOp::Enter(enter) = &**op {
                 let key = key(enter.lease);
                 if !self.leases.contains_key(&key) && !self.tickets.contains_key(&key) {
@@ -365,11 +370,6 @@ impl<'a> Books<'a> {
         }
         if let (StoreOp::Resync(resync), StoreReply::Done) = (op, reply) {
             self.resynced(resync);
-        }
-        if let (StoreOp::Define(define), StoreReply::Done) = (op, reply)
-            && define.version > self.version
-        {
-            self.define(define);
         }
         if let (StoreOp::Health { account, change, .. }, StoreReply::Done) = (op, reply) {
             match change {

@@ -68,7 +68,8 @@ fn opened(
     }
     if books.held(req, Attempt(0)).is_none() {
         let lost = books.lost.get(&(req, Attempt(0)));
-        let declared = matches!(lost, Some(Ending::Reaped | Ending::Expired));
+        let aged = books.scenario.policy.lease_ttl.is_some() && lost == Some(&Ending::Orphaned);
+        let declared = aged || matches!(lost, Some(Ending::Reaped | Ending::Expired));
         if !declared && books.forgot.is_none() {
             return Err(format!("{req} is sent on without a slot of its user's ({lost:?})"));
         }

@@ -1,8 +1,10 @@
 //! I3: a live request on a live node never loses a claimed lease. A session ends only when it was not
 //! prolonged, a ttl only where the policy has one.
 
+use std::collections::BTreeMap;
+
 use sluice_engine::ledger::history::{Ending, Fact, Way};
-use sluice_engine::{GateId, LeaseId};
+use sluice_engine::{Attempt, GateId, LeaseId, RequestId, Time};
 
 use super::books::key;
 use super::{Books, Checker};
@@ -10,7 +12,10 @@ use crate::history::{Record, What};
 
 /// Judges I3.
 #[derive(Debug, Default)]
-pub(super) struct KeepsLease;
+pub(super) struct KeepsLease {
+    /// When a lease was first granted.
+    first: BTreeMap<(RequestId, Attempt), Time>,
+}
 
 impl Checker for KeepsLease {
     fn id(&self) -> &'static str {
@@ -19,9 +24,24 @@ impl Checker for KeepsLease {
 
     fn see(&mut self, books: &Books<'_>, record: &Record) -> Result<(), String> {
         if let What::Fact(entry) = &record.what
+            && let Fact::Granted { lease, .. } = entry.fact
+        {
+            self.first.entry((lease.request, lease.attempt)).or_insert(record.at);
+        }
+        if let What::Fact(entry) = &record.what
             && let Fact::Ended { lease, gate, how } = entry.fact
             && books.leases.get(&key(lease)).is_some_and(|h| h.claimed)
         {
+            // What has outlived its ttl by its node's clock is not missed.
+            let first = self.first.get(&(lease.request, lease.attempt)).copied();
+            let old = books
+                .scenario
+                .policy
+                .lease_ttl
+                .is_some_and(|ttl| first.is_some_and(|first| record.at >= first + ttl));
+            if how == Ending::Orphaned && old {
+                return Ok(());
+            }
             return ended(books, lease, gate, how);
         }
         Ok(())
@@ -71,7 +91,7 @@ mod tests {
         let mut kit = Kit::new();
         kit.arrive(1, 1).grant(1, 1, account(1), 1, Slots(1)).open(1, 1, 1).close(1, 1);
         kit.end(1, 1, account(1), Ending::Left);
-        assert_eq!(kit.judge(KeepsLease), None);
+        assert_eq!(kit.judge(KeepsLease::default()), None);
     }
 
     #[test]
@@ -80,7 +100,7 @@ mod tests {
             let mut kit = Kit::new();
             kit.arrive(1, 1).grant(1, 1, account(1), 1, Slots(1)).open(1, 1, 1);
             kit.end(1, 1, account(1), how);
-            assert!(kit.judge(KeepsLease).is_some(), "{how:?}");
+            assert!(kit.judge(KeepsLease::default()).is_some(), "{how:?}");
         }
     }
 
@@ -89,10 +109,10 @@ mod tests {
         let mut kit = Kit::new();
         kit.join(1).grant(1, 1, account(1), 1, Slots(1)).wait(9_999);
         kit.end(1, 1, account(1), Ending::Reaped);
-        assert!(kit.judge(KeepsLease).is_some());
+        assert!(kit.judge(KeepsLease::default()).is_some());
         let mut kit = Kit::new();
         kit.join(1).grant(1, 1, account(1), 1, Slots(1)).wait(10_000);
         kit.end(1, 1, account(1), Ending::Reaped);
-        assert_eq!(kit.judge(KeepsLease), None);
+        assert_eq!(kit.judge(KeepsLease::default()), None);
     }
 }

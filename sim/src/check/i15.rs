@@ -24,7 +24,7 @@ struct Told {
     waiting: [bool; 2],
     full: [bool; 2],
     shut: bool,
-    /// Whether an ask for an account had no certain answer.
+    /// Whether an ask had no certain answer.
     fault: bool,
 }
 
@@ -34,6 +34,8 @@ pub(super) struct Owners {
     told: BTreeMap<RequestId, Told>,
     /// Per node: when the store last gave it trouble.
     trouble: BTreeMap<usize, Time>,
+    /// Per node: when it last stood still.
+    thawed: BTreeMap<usize, Time>,
     /// Per node: when it last lost its session.
     lost: BTreeMap<usize, Time>,
     /// Per node: when a survey last found nothing open.
@@ -60,6 +62,9 @@ impl Checker for Owners {
             record.what
         {
             self.trouble.insert(node, at);
+        }
+        if let What::Thawed { node } = record.what {
+            self.thawed.insert(node, at);
         }
         if let What::Sent { op, .. } = &record.what
             && let StoreOp::Enter(enter) = &**op
@@ -122,7 +127,7 @@ impl Owners {
         let last = told.last.entry(enter.lease.attempt).or_insert([(Time::ZERO, false); 2]);
         *last = [(at, result.is_ok()), last[0]];
         let account = usize::from(enter.lease.attempt.0 > 0);
-        told.fault |= account == 1 && result.is_err();
+        told.fault |= result.is_err();
         if let Ok(reply) = result {
             told.waiting[account] |= matches!(reply, StoreReply::Waiting { .. });
             told.full[account] |= matches!(reply, StoreReply::Full);
@@ -145,6 +150,7 @@ impl Owners {
                 if last.0 == case.at && before.0 > Time::ZERO { before.1 } else { last.1 }
             })
         };
+        let stood_still = !told.fault && lately(&self.thawed, request.arrived);
         match *verdict {
             Verdict::Upstream { account, attempt, outcome } => must(
                 request.tries.last().is_some_and(|t| {
@@ -161,7 +167,8 @@ impl Owners {
             }
             Verdict::UserLineFull => must(told.full[0], "its user's line was never full"),
             Verdict::UserWaitTimeout => {
-                must(told.waiting[0] && certain(true), "it was not told to wait for its user")
+                let told = told.waiting[0] && certain(true);
+                must(told || stood_still, "it was not told to wait for its user")
             }
             Verdict::UserClosed => {
                 let user = case.arrival.spec.user;
@@ -179,9 +186,10 @@ impl Owners {
                 "it was never told that all is shut",
             ),
             Verdict::AccountLineFull => must(told.full[1], "no account's line was full"),
-            // The account's share of all waiting may be used up before the first answer.
+            // The account's share of all waiting may be used up before its first answer.
             Verdict::AccountWaitTimeout => must(
-                if told.waiting[1] { certain(false) } else { told.waiting[0] && !told.fault },
+                if told.waiting[1] { certain(false) } else { told.waiting[0] && !told.fault }
+                    || stood_still,
                 "it was not told to wait for an account",
             ),
             Verdict::StoreUnavailable => {

@@ -215,7 +215,7 @@ impl Kit {
             accounts: accounts.collect(),
             pools: vec![PoolDef { pool: PoolId(pool), prefer_oauth: false, members }],
         });
-        self.applied(op, StoreReply::Done)
+        self.applying(op.clone()).applied(op, StoreReply::Done)
     }
 
     fn enter(req: u64, attempt: u16, pool: u64, ask: u64, tag: Option<Tag>, ms: u64) -> StoreOp {
