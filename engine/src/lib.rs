@@ -36,6 +36,9 @@ pub mod time;
 mod timer;
 pub mod trail;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::{Action, Owner, Verdict};
 pub use drive::{Executor, turn};
 pub use engine::{Config, Engine};

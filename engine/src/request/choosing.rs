@@ -9,7 +9,7 @@ use crate::core::{Core, Kind};
 use crate::ids::{AccountId, Ask, Attempt};
 use crate::lease::Claim;
 use crate::rng::Purpose;
-use crate::select::{self, Aim};
+use crate::select::{self, Aim, Target};
 use crate::store::{BEST_MAX, StoreFault, StoreOp, StoreReply, Surveyed};
 use crate::time::Span;
 use crate::trail::{Decision, Layer, Passed};
@@ -192,9 +192,15 @@ impl Request {
         opens_in: Option<Span>,
         current: bool,
     ) -> Option<Verdict> {
-        if self.aims.first()?.layer == Layer::Sticky {
+        let aim = self.aims.first()?;
+        if aim.layer == Layer::Sticky {
             self.pass_home(core, Passed::Shut);
             return self.next_aim(core);
+        }
+        if matches!(aim.target, Target::Account(_)) {
+            // The one account it waited for has closed; another may be open.
+            self.survey = Survey::None;
+            return self.choose(core);
         }
         if !current {
             self.choose_again_later(core);
