@@ -306,7 +306,9 @@ impl Engine {
     /// Leases that are in the store for sure, and leases that may be.
     fn count_leases(&self) -> (u32, u32) {
         let (mut settled, mut in_flight) = (0u32, self.core.debts.len() as u32);
-        for claim in self.requests.values().flat_map(|r| r.claims()) {
+        let (now, ttl) = (self.core.now, self.core.config.policy.lease_ttl);
+        let claims = self.requests.values().flat_map(|r| r.claims());
+        for claim in claims.filter(|claim| !claim.has_expired(now, ttl)) {
             let sure = claim.pending.is_none() && !claim.unsettled;
             if sure && claim.standing != Standing::Nothing {
                 settled += 1;

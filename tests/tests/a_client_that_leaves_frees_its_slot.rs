@@ -68,8 +68,9 @@ fn while_it_waits_in_line() {
 
 #[test]
 fn when_it_stops_reading() {
-    let forever = Behaviour { words: usize::MAX / 2, ..named("one") };
-    let plan = plan(forever).settings("[limits]\nclient_stall_timeout_ms = 50\n");
+    // More than all buffers on the way to a client can hold.
+    let long = Behaviour { greeting: "x".repeat(14 << 20), ..named("one") };
+    let plan = plan(long).settings("[limits]\nclient_stall_timeout_ms = 50\n");
     run(plan, async |world| {
         let reply = world.ask("alice", &hello(true)).await;
         assert_eq!(reply.status(), 200);

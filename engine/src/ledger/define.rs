@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::gate::{GateIx, PoolIx};
+use super::gate::{GateIx, LineIx, PoolIx};
 use super::history::Fact;
 use super::{Key, Ledger};
 use crate::ids::{AccountId, GateId, LeaseId, NodeId, PoolId};
@@ -24,7 +24,8 @@ impl Ledger {
             self.stop_counting_the_held();
         }
         self.settle_all();
-        self.drop_idle();
+        self.idle.extend(self.gates.all().map(|(_, ix)| LineIx::Gate(ix)));
+        self.idle.extend(self.gates.all_pools().map(|(_, ix)| LineIx::Pool(ix)));
         StoreReply::Done
     }
 
@@ -58,6 +59,16 @@ impl Ledger {
         }
     }
 
+    /// The account's gate; one that no roster has listed is closed.
+    pub(super) fn make_account(&mut self, account: AccountId) -> GateIx {
+        let gate = GateId::Account(account);
+        let (ix, made) = self.gates.make(gate);
+        if made {
+            self.note(|_| Fact::Limited { gate, limit: Limit::Closed });
+        }
+        ix
+    }
+
     fn define_pools(&mut self, pools: Vec<PoolDef>) {
         let former: Vec<PoolIx> = self.gates.all_pools().map(|(_, ix)| ix).collect();
         for ix in former {
@@ -73,8 +84,8 @@ impl Ledger {
             let mut members = def.members;
             members.sort_unstable();
             members.dedup();
-            let make = |account: &AccountId| self.gates.make(GateId::Account(*account)).0;
-            let members: Vec<GateIx> = members.iter().map(make).collect();
+            let members: Vec<GateIx> =
+                members.into_iter().map(|account| self.make_account(account)).collect();
             for &member in &members {
                 self.gates.gate_mut(member).pools.push(pool);
             }
@@ -103,18 +114,6 @@ impl Ledger {
         let all: Vec<GateIx> = self.gates.all().map(|(_, ix)| ix).collect();
         for ix in all {
             self.settle(ix);
-        }
-    }
-
-    /// Forgets gates and pools that say nothing any more.
-    pub(super) fn drop_idle(&mut self) {
-        let pools: Vec<PoolIx> = self.gates.all_pools().map(|(_, ix)| ix).collect();
-        for ix in pools {
-            self.gates.drop_pool_if_idle(ix);
-        }
-        let gates: Vec<GateIx> = self.gates.all().map(|(_, ix)| ix).collect();
-        for ix in gates {
-            self.gates.drop_if_idle(ix, self.raw);
         }
     }
 }

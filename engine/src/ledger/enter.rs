@@ -36,6 +36,9 @@ impl Ledger {
         let mut given_up = None;
         if let Some((Some(slot), _)) = known {
             if wanted.as_ref().is_some_and(|wanted| self.is_inside(id, slot.gate, wanted)) {
+                if let Some(tag) = enter.tag {
+                    self.retag(id, tag);
+                }
                 return self.claim(id);
             }
             given_up = self.release(id, Ending::Declined);
@@ -48,23 +51,10 @@ impl Ledger {
         if let Some(ix) = given_up {
             self.settle(ix);
         }
-        self.tidy(id, given_up, &enter.want);
-        reply
-    }
-
-    /// Forgets what this ask left behind empty.
-    fn tidy(&mut self, id: LeaseId, given_up: Option<GateIx>, want: &Want) {
         if self.lease(id).is_some_and(|lease| lease.slot.is_none() && lease.line.is_none()) {
             self.forget(id);
         }
-        if let Some(ix) = given_up {
-            self.gates.drop_if_idle(ix, self.raw);
-        }
-        if let Want::User { user, .. } = want
-            && let Some(ix) = self.gates.find(GateId::User(*user))
-        {
-            self.gates.drop_if_idle(ix, self.raw);
-        }
+        reply
     }
 
     pub(super) fn has_tombstone(&self, id: LeaseId) -> bool {
@@ -98,6 +88,9 @@ impl Ledger {
     pub(super) fn define_user(&mut self, user: UserId, limit: Limit, version: Version) -> GateIx {
         let limit = limit.normal();
         let (ix, made) = self.gates.make(GateId::User(user));
+        if made {
+            self.idle.push(LineIx::Gate(ix));
+        }
         if version >= self.gates.gate(ix).version {
             self.gates.gate_mut(ix).version = version;
             let former = core::mem::replace(&mut self.gates.hot[ix as usize].limit, limit);
@@ -221,7 +214,7 @@ impl Ledger {
             return false;
         }
         if self.discipline == Discipline::Settle {
-            self.serve(ix, tag.map(|tag| (tag, id)));
+            self.serve(ix, tag.map(|tag| (tag, id)), Some(id));
         }
         free(self)
     }
@@ -280,12 +273,10 @@ impl Ledger {
             Want::User { .. } | Want::Gate { .. } => Vec::new(),
         };
         let patience_ends = self.clock + enter.patience.unwrap_or(Span::ZERO);
-        if tag.is_some_and(|tag| self.lease(id).is_some_and(|lease| lease.tag != tag)) {
-            // Its ticket is known by the old tag.
-            self.leave_line(id);
+        if let Some(tag) = tag {
+            self.retag(id, tag);
         }
         self.with_lease(id, |lease| {
-            lease.tag = tag.unwrap_or(lease.tag);
             lease.model = wanted.model;
             lease.excluded = excluded;
             lease.ttl = enter.ttl;
@@ -295,9 +286,11 @@ impl Ledger {
 
     /// A lease that has nothing yet.
     pub(super) fn create(&mut self, id: LeaseId, ask: Ask, tag: Tag) {
+        let Some(node) = self.nodes.get_mut(&id.node) else { return };
+        let key = (id.request, id.attempt);
         let lease = Lease {
             ask,
-            seen: Ask(0),
+            seen: node.awaited.remove(&key).unwrap_or_default(),
             tag,
             since: self.raw,
             model: ModelId(0),
@@ -307,9 +300,7 @@ impl Ledger {
             line: None,
             patience_ends: self.clock,
         };
-        if let Some(node) = self.nodes.get_mut(&id.node) {
-            node.leases.insert((id.request, id.attempt), lease);
-        }
+        node.leases.insert(key, lease);
     }
 }
 

@@ -200,7 +200,7 @@ impl Gates {
 
     /// Forgets a gate that says nothing any more.
     pub(super) fn drop_if_idle(&mut self, ix: GateIx, raw: Time) {
-        let (hot, gate) = (&self.hot[ix as usize], self.gate(ix));
+        let (hot, Some(gate)) = (&self.hot[ix as usize], &self.cold[ix as usize]) else { return };
         let idle = hot.held == 0 && hot.waiting == 0 && !gate.listed && gate.pools.is_empty();
         let plain = gate.operator == Operator::Serving && gate.health.is_clean(raw);
         if idle && plain {
@@ -213,7 +213,7 @@ impl Gates {
 
     /// Forgets a pool without members that nobody waits for.
     pub(super) fn drop_pool_if_idle(&mut self, ix: PoolIx) {
-        let pool = self.pool(ix);
+        let Some(pool) = &self.pools[ix as usize] else { return };
         if pool.members.is_empty() && pool.line.is_empty() {
             let id = pool.id;
             self.pool_index.remove(&id);

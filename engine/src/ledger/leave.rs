@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::gate::{GateIx, Operator};
+use super::gate::{GateIx, LineIx, Operator};
 use super::health::Fold;
 use super::history::{Ending, Fact};
 use super::{Ledger, Slot};
@@ -41,9 +41,7 @@ impl Ledger {
     fn fold(&mut self, slot: Slot, model: ModelId, mark: Mark) {
         let ix = slot.gate;
         let GateId::Account(account) = self.gates.gate(ix).id else { return };
-        let closes = !matches!(mark, Mark::Ok);
-        let stamp = if closes { self.draw() } else { 0 };
-        let (raw, rules) = (self.raw, self.rules);
+        let (raw, rules, stamp) = (self.raw, self.rules, self.next);
         let fold = Fold { raw, granted: slot.stamp, stamp, model, rules };
         let before = self.half_open(ix, model);
         self.take_openings(ix, account);
@@ -51,11 +49,14 @@ impl Ledger {
         self.gates.guard(ix, raw);
         self.put_openings(ix, account);
         if let Some(of) = closed {
-            self.note(|gates| {
-                let key = gates.gate(ix).health.key(of).copied().unwrap_or_default();
-                let cause = key.cause.unwrap_or(crate::store::Cause::Ejected);
-                Fact::Closed { account, model: of, until: key.closed_until, cause }
-            });
+            let key = self.gates.gate(ix).health.key(of).copied().unwrap_or_default();
+            if key.closed_stamp == stamp {
+                // A closing; one that was merely lengthened keeps its stamp.
+                self.draw();
+            }
+            if let (until, Some(cause)) = (key.closed_until, key.cause) {
+                self.note(|_| Fact::Closed { account, model: of, until, cause });
+            }
         }
         let after = self.half_open(ix, model);
         for (n, of) in [None, Some(model)].into_iter().enumerate() {
@@ -102,7 +103,7 @@ impl Ledger {
     ) -> StoreReply {
         let id = GateId::Account(account);
         let ix = match change {
-            HealthChange::Drain | HealthChange::Disable => self.gates.make(id).0,
+            HealthChange::Drain | HealthChange::Disable => self.make_account(account),
             HealthChange::Proved(_) | HealthChange::Recover => match self.gates.find(id) {
                 Some(ix) => ix,
                 None => return StoreReply::Done,
@@ -116,7 +117,7 @@ impl Ledger {
         }
         self.gates.guard(ix, self.raw);
         self.settle(ix);
-        self.gates.drop_if_idle(ix, self.raw);
+        self.idle.push(LineIx::Gate(ix));
         StoreReply::Done
     }
 
@@ -144,14 +145,15 @@ impl Ledger {
         let mut recovered = Vec::new();
         match model {
             Some(model) => {
-                if gate.health.models.remove(&model).is_some() {
+                if gate.health.models.remove(&model).is_some_and(|key| key.half_open) {
                     recovered.push(Some(model));
                 }
             }
             None => {
                 let health = core::mem::take(&mut gate.health);
-                recovered.push(None);
-                recovered.extend(health.models.into_keys().map(Some));
+                let models = health.models.into_iter().map(|(model, key)| (Some(model), key));
+                let keys = core::iter::once((None, health.account)).chain(models);
+                recovered.extend(keys.filter(|(_, key)| key.half_open).map(|(of, _)| of));
             }
         }
         self.gates.guard(ix, self.raw);

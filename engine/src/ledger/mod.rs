@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, Ask, Attempt, GateId, LeaseId, ModelId, NodeId, RequestId, Tag};
 use crate::store::{
-    DUE_PER_OP, Discipline, GAP_MAX, Grant, HealthChange, HealthRules, Instance, StoreOp,
+    DUE_PER_OP, Discipline, GAP_MAX, Grant, HealthChange, HealthRules, Instance, Limit, StoreOp,
     StoreReply, Version,
 };
 use crate::time::{Span, Time};
@@ -27,9 +27,11 @@ mod resync;
 mod sessions;
 mod settle;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod view;
 
-use gate::{GateIx, Gates, LineIx, Use};
+use gate::{GateIx, Gates, LineIx};
 use sessions::Sessions;
 pub use view::LineView;
 
@@ -112,6 +114,9 @@ struct Node {
     tombstones: BTreeMap<Key, Time>,
     /// The same in order of time, with some that have been renewed since.
     tombstones_by_end: VecDeque<(Time, Key)>,
+    /// Busy leases that nothing is known of yet, and the resync pass that has spared them.
+    #[serde(with = "as_list")]
+    awaited: BTreeMap<Key, Ask>,
 }
 
 /// See the module's documentation.
@@ -135,6 +140,9 @@ pub struct Ledger {
     /// Ends of closings, on the raw clock.
     openings: BTreeSet<(Time, AccountId, Option<ModelId>)>,
     grants: Vec<Grant>,
+    /// Gates and pools that the running operation may have left without a reason to be known.
+    #[serde(skip)]
+    idle: Vec<LineIx>,
     counters: Counters,
     history: Option<Vec<HistoryEntry>>,
 }
@@ -144,7 +152,7 @@ impl Ledger {
     /// at `start`, the store's time, so that nothing is reused after a loss of data.
     #[must_use]
     pub fn new(start: Time) -> Self {
-        let first = start.0.max(1);
+        let first = start.0.clamp(1, COUNTER_START_MAX);
         Self {
             raw: start,
             clock: start,
@@ -160,6 +168,7 @@ impl Ledger {
             due: BTreeSet::new(),
             openings: BTreeSet::new(),
             grants: Vec::new(),
+            idle: Vec::new(),
             counters: Counters::default(),
             history: None,
         }
@@ -172,6 +181,7 @@ impl Ledger {
             self.work_off_due(DUE_PER_OP);
         }
         let reply = if self.names_the_dead(&op) { StoreReply::Lost } else { self.run(now, op) };
+        self.drop_idle();
         (reply, core::mem::take(&mut self.grants))
     }
 
@@ -314,6 +324,17 @@ impl Ledger {
         }
     }
 
+    /// Forgets what says nothing any more. At the end of an operation only: until then every place
+    /// in the arrays that somebody has looked up stays what it is.
+    fn drop_idle(&mut self) {
+        while let Some(line) = self.idle.pop() {
+            match line {
+                LineIx::Gate(ix) => self.gates.drop_if_idle(ix, self.raw),
+                LineIx::Pool(ix) => self.gates.drop_pool_if_idle(ix),
+            }
+        }
+    }
+
     fn note(&mut self, fact: impl FnOnce(&Gates) -> Fact) {
         if let Some(history) = &mut self.history {
             history.push(HistoryEntry {
@@ -337,11 +358,13 @@ impl Ledger {
         let Some(ix) = self.gates.find(GateId::Account(account)) else { return true };
         let gate = self.gates.gate(ix);
         let serving = gate.operator == gate::Operator::Serving;
-        let newcomer = (ModelId(0), None);
-        let wanted = self.gates.usable(ix, LineIx::Gate(ix), self.raw, newcomer);
-        !serving || matches!(wanted, Use::No | Use::Shut(_))
+        let limit = self.gates.hot[ix as usize].limit;
+        !serving || limit == Limit::Closed || self.raw < gate.health.account.closed_until
     }
 }
+
+/// Leaves the counter so many numbers that it never comes to its end.
+const COUNTER_START_MAX: u64 = u64::MAX / 2;
 
 /// JSON has no maps with structured keys.
 mod as_list {

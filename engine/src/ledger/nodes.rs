@@ -26,6 +26,7 @@ impl Ledger {
             leases: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             tombstones_by_end: VecDeque::new(),
+            awaited: BTreeMap::new(),
         };
         self.nodes.insert(node, record);
         self.instances.insert(instance.clone(), node);

@@ -6,14 +6,12 @@ use super::gate::GateIx;
 use super::history::{Ending, Way};
 use super::{Key, Ledger};
 use crate::ids::{Ask, GateId, LeaseId, NodeId};
-use crate::store::{Enter, HeldLease, Limit, Resync, StoreReply, Version, WaitingLease};
+use crate::store::{Enter, HeldLease, Limit, Resync, StoreReply, Version, WaitingLease, Want};
 
 impl Ledger {
     pub(super) fn resync(&mut self, resync: Resync) -> StoreReply {
         let Resync { node, ask, as_of, busy, held, waiting, last } = resync;
-        for lease in busy.into_iter().filter(|lease| lease.node == node) {
-            self.with_lease(lease, |lease| lease.seen = lease.seen.max(as_of));
-        }
+        self.spare(node, as_of, busy);
         for lease in held.into_iter().filter(|held| held.lease.node == node) {
             if self.is_news(lease.lease, ask) {
                 self.hold(lease, ask);
@@ -31,8 +29,22 @@ impl Ledger {
             self.leave_orphans(node, as_of);
         }
         self.settle_all();
-        self.drop_idle();
         StoreReply::Done
+    }
+
+    /// Notes busy leases as seen. The first ask of one may yet arrive before the pass is over.
+    fn spare(&mut self, node: NodeId, as_of: Ask, busy: Vec<LeaseId>) {
+        let mut absent = Vec::new();
+        for lease in busy.into_iter().filter(|lease| lease.node == node) {
+            let seen = self.with_lease(lease, |lease| lease.seen = lease.seen.max(as_of));
+            if seen.is_none() {
+                absent.push(((lease.request, lease.attempt), as_of));
+            }
+        }
+        if let Some(record) = self.nodes.get_mut(&node) {
+            record.awaited.retain(|_, seen| *seen >= as_of);
+            record.awaited.extend(absent);
+        }
     }
 
     /// Whether a call of that number may still change the lease.
@@ -70,10 +82,16 @@ impl Ledger {
     fn gate_for(&mut self, held: &HeldLease) -> GateIx {
         match held.gate {
             GateId::User(user) => {
-                let (limit, version) = held.limit.unwrap_or(UNKNOWN_LIMIT);
-                self.define_user(user, limit, version)
+                let known = self.gates.find(held.gate);
+                match (held.limit, known) {
+                    (None, Some(ix)) => ix,
+                    (limit, _) => {
+                        let (limit, version) = limit.unwrap_or(UNKNOWN_LIMIT);
+                        self.define_user(user, limit, version)
+                    }
+                }
             }
-            GateId::Account(_) => self.gates.make(held.gate).0,
+            GateId::Account(account) => self.make_account(account),
         }
     }
 
@@ -84,14 +102,25 @@ impl Ledger {
             self.with_lease(id, |lease| lease.ask = ask);
             return;
         }
-        let Some(wanted) = self.wanted(&want).filter(|wanted| wanted.line_max.is_some()) else {
-            return;
-        };
-        self.leave_line(id);
+        match &want {
+            Want::Gate { account, .. } => {
+                self.make_account(*account);
+            }
+            Want::Pool { pool, .. } => {
+                self.gates.make_pool(*pool);
+            }
+            Want::User { .. } => {}
+        }
+        let Some(wanted) = self.wanted(&want) else { return };
+        if self.lease(id).is_some_and(|lease| lease.line != Some(wanted.line())) {
+            self.leave_line(id);
+        }
         let enter = Enter { lease: id, ask, want, tag: Some(tag), patience: Some(patience), ttl };
         self.describe(&enter, Some(tag), &wanted);
         self.with_lease(id, |lease| lease.ask = ask);
-        self.join_line(id, wanted.line());
+        if self.lease(id).is_some_and(|lease| lease.line.is_none()) {
+            self.join_line(id, wanted.line());
+        }
     }
 
     fn leave_orphans(&mut self, node: NodeId, as_of: Ask) {

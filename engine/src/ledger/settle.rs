@@ -16,17 +16,17 @@ impl Ledger {
     /// Hands free slots of the gate to the least tags that may have them.
     pub(super) fn settle(&mut self, ix: GateIx) {
         if self.discipline == Discipline::Settle {
-            self.serve(ix, None);
+            self.serve(ix, None, None);
         }
     }
 
-    /// Grants free slots in order, to tickets before `until` only.
-    pub(super) fn serve(&mut self, ix: GateIx, until: Option<Place>) {
+    /// Grants free slots in order, to tickets before `until` only, and never to `but`.
+    pub(super) fn serve(&mut self, ix: GateIx, until: Option<Place>, but: Option<LeaseId>) {
         while self.gates.hot[ix as usize].has_room() {
             if !self.lets_anybody_in(ix) {
                 return;
             }
-            let Some((_, lease)) = self.first_in_line(ix, until) else { return };
+            let Some((_, lease)) = self.first_in_line(ix, until, but) else { return };
             self.assign(lease, ix, Way::Settled);
             self.grants.push(Grant { lease, gate: self.gates.gate(ix).id });
         }
@@ -39,22 +39,33 @@ impl Ledger {
     }
 
     /// The least ticket among the gate's own line and those of its pools that may have its slot now.
-    fn first_in_line(&self, ix: GateIx, until: Option<Place>) -> Option<Place> {
+    fn first_in_line(
+        &self,
+        ix: GateIx,
+        until: Option<Place>,
+        but: Option<LeaseId>,
+    ) -> Option<Place> {
         let gate = self.gates.gate(ix);
-        let mut first = self.first_of(LineIx::Gate(ix), ix, until);
+        let mut first = self.first_of(LineIx::Gate(ix), ix, until, but);
         for &pool in &gate.pools {
-            let other = self.first_of(LineIx::Pool(pool), ix, first.or(until));
+            let other = self.first_of(LineIx::Pool(pool), ix, first.or(until), but);
             first = other.or(first);
         }
         first
     }
 
     /// The first ticket of one line, before `until`, that may have the gate's slot now.
-    fn first_of(&self, line: LineIx, ix: GateIx, until: Option<Place>) -> Option<Place> {
+    fn first_of(
+        &self,
+        line: LineIx,
+        ix: GateIx,
+        until: Option<Place>,
+        but: Option<LeaseId>,
+    ) -> Option<Place> {
         let tickets = self.gates.line(line).iter().copied();
         tickets
             .take_while(|place| until.is_none_or(|until| *place < until))
-            .find(|(_, lease)| self.may_have(*lease, line, ix))
+            .find(|(_, lease)| but != Some(*lease) && self.may_have(*lease, line, ix))
     }
 
     /// Whether this ticket of that line may have a slot of the gate now.
@@ -90,6 +101,7 @@ impl Ledger {
         });
         let Some((model, tag)) = assigned else { return };
         let hot = &mut self.gates.hot[ix as usize];
+        assert!(way == Way::Resynced || hot.has_room(), "I1: nobody is let in without room");
         hot.held += 1;
         if way != Way::Resynced {
             hot.last_assigned = stamp;
@@ -131,6 +143,9 @@ impl Ledger {
         self.gates.hot[ix as usize].held -= 1;
         self.note(|gates| Fact::Ended { lease: id, gate: gates.gate(ix).id, how });
         self.end_probes(id, ix);
+        if self.gates.hot[ix as usize].held == 0 {
+            self.idle.push(LineIx::Gate(ix));
+        }
         Some(ix)
     }
 
@@ -159,8 +174,8 @@ impl Ledger {
         let Some(Some((line, tag))) = left else { return };
         self.note(|gates| Fact::Unqueued { lease: id, line: Self::line_name(gates, line) });
         self.gates.dequeue(line, tag, id);
-        if let LineIx::Pool(pool) = line {
-            self.gates.drop_pool_if_idle(pool);
+        if self.gates.line(line).is_empty() {
+            self.idle.push(line);
         }
     }
 
@@ -179,18 +194,24 @@ impl Ledger {
 
     /// Takes everything away from a lease and forgets it. Settles what it frees.
     pub(super) fn remove(&mut self, id: LeaseId, how: Ending) {
-        let own_line = self.lease(id).and_then(|lease| lease.line);
         self.leave_line(id);
         let freed = self.release(id, how);
         self.forget(id);
         if let Some(ix) = freed {
             self.settle(ix);
-            self.gates.drop_if_idle(ix, self.raw);
         }
-        if let Some(LineIx::Gate(ix)) = own_line
-            && freed != Some(ix)
-        {
-            self.gates.drop_if_idle(ix, self.raw);
+    }
+
+    /// Gives the lease another place in order, also in its line.
+    pub(super) fn retag(&mut self, id: LeaseId, tag: Tag) {
+        let changed = self.lease(id).filter(|lease| lease.tag != tag);
+        let Some((former, line)) = changed.map(|lease| (lease.tag, lease.line)) else { return };
+        self.with_lease(id, |lease| lease.tag = tag);
+        if let Some(line) = line {
+            self.gates.dequeue(line, former, id);
+            self.gates.enqueue(line, tag, id);
+            self.note(|gates| Fact::Unqueued { lease: id, line: Self::line_name(gates, line) });
+            self.note(|gates| Fact::Queued { lease: id, line: Self::line_name(gates, line), tag });
         }
     }
 

@@ -35,6 +35,7 @@ impl Request {
                     }
                 } else {
                     self.survey_faulted = true;
+                    self.faults_met = true;
                     self.choose_again_later(core);
                 }
                 None
@@ -72,6 +73,7 @@ impl Request {
             return None;
         }
         self.survey_faulted = result.is_err();
+        self.faults_met |= self.survey_faulted;
         self.survey = match result {
             Ok(StoreReply::Surveyed(surveyed)) if current => Survey::Known(surveyed),
             Ok(_) | Err(_) => Survey::None,
