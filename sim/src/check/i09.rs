@@ -1,17 +1,17 @@
 //! I9: waits end by their deadline (+ one tick), and all waiting of a request by `wait_total_max`.
-//! Waiting is all that is neither an open attempt nor a question to billing. A node that stands still or
-//! ticks late is forgiven so long.
+//! Waiting is all that is neither an open attempt nor a question to billing. The deadline of one wait is
+//! what its first ask tells the store; later asks of the same line never prolong it. A node that stands
+//! still or ticks late is forgiven so long.
 
 use std::collections::BTreeMap;
 
-use sluice_engine::{RequestId, Span, Time};
+use sluice_engine::ledger::history::Line;
+use sluice_engine::store::{Enter, Want};
+use sluice_engine::{Ask, Attempt, GateId, RequestId, Span, StoreOp, StoreReply, Time};
 
 use super::{Books, Checker};
 use crate::history::{Record, What};
 use crate::scenario::FaultKind;
-
-/// What an answer may be under way after which a wait that needs none is begun or ended.
-const SLACK: Span = Span::from_ms(50);
 
 /// Judges I9.
 #[derive(Debug, Default)]
@@ -19,8 +19,6 @@ pub(super) struct WaitsEnd {
     waits: BTreeMap<RequestId, Wait>,
     /// Per node: standing still since, and for how long in all.
     frozen: BTreeMap<usize, (Option<Time>, Span)>,
-    /// Per node: the last time something happened that begins waits anew.
-    disturbed: BTreeMap<usize, Time>,
 }
 
 #[derive(Debug)]
@@ -35,6 +33,8 @@ struct Wait {
     before: Span,
     /// The node's forgiven time at the arrival.
     forgiven: Span,
+    /// The line it asks for, and until when by the first such ask.
+    line: Option<(Attempt, Line, Time)>,
 }
 
 impl Checker for WaitsEnd {
@@ -51,19 +51,25 @@ impl Checker for WaitsEnd {
             let (since, all) = self.frozen.entry(node).or_default();
             *all = *all + since.take().map_or(Span::ZERO, |since| at.since(since));
         }
-        if let What::Told { node, result: Err(_), .. }
-        | What::Reloaded { node, .. }
-        | What::Launched { node, .. }
-        | What::Thawed { node } = record.what
-        {
-            self.disturbed.insert(node, at);
+        if let What::Reloaded { node, .. } = record.what {
+            // What was asked for may be another thing now.
+            self.waits.values_mut().filter(|w| w.node == node).for_each(|w| w.line = None);
         }
-        if let What::Told { node, result: Ok(sluice_engine::StoreReply::Lost), .. } = record.what {
-            self.disturbed.insert(node, at);
+        if let What::Sent { op, .. } = &record.what
+            && let StoreOp::Enter(enter) = &**op
+        {
+            return self.asked(books, enter, at);
+        }
+        if let What::Told { node, call, result: Ok(StoreReply::Shut { .. } | StoreReply::Full) } =
+            record.what
+        {
+            self.refused(books, node, call);
         }
         if let What::Arrived { node, req } = record.what {
             let forgiven = self.forgiven(node);
-            let wait = Wait { node, since: Some(at), user: true, before: Span::ZERO, forgiven };
+            let before = Span::ZERO;
+            let since = Some(at);
+            let wait = Wait { node, since, user: true, before, forgiven, line: None };
             self.waits.insert(req, wait);
         }
         if let What::BillingAsked { req, .. } = record.what {
@@ -91,10 +97,55 @@ impl WaitsEnd {
         self.frozen.get(&node).map_or(Span::ZERO, |(_, all)| *all)
     }
 
+    /// What a wait may last beyond its deadline. One that ends by widening is followed by one that
+    /// ends at once: two ticks.
+    fn tolerance(&self, books: &Books<'_>, wait: &Wait) -> Span {
+        let late = late_max(books, wait.node);
+        self.forgiven(wait.node).saturating_sub(wait.forgiven) + late + late
+    }
+
+    fn asked(&mut self, books: &Books<'_>, enter: &Enter, at: Time) -> Result<(), String> {
+        let req = enter.lease.request;
+        let (Some(wait), Some(patience)) = (self.waits.get(&req), enter.patience) else {
+            return Ok(());
+        };
+        let line = match &enter.want {
+            Want::User { user, .. } => Line::Gate(GateId::User(*user)),
+            Want::Gate { account, .. } => Line::Gate(GateId::Account(*account)),
+            Want::Pool { pool, .. } => Line::Pool(*pool),
+        };
+        let mut until = at + patience;
+        let tolerance = self.tolerance(books, wait);
+        if let Some((attempt, before, first)) = wait.line
+            && (attempt, before) == (enter.lease.attempt, line)
+        {
+            if until > first + tolerance {
+                let more = until.since(first).as_ms();
+                return Err(format!("{} prolongs its wait for {line:?} by {more} ms", enter.lease));
+            }
+            until = first;
+        }
+        if let Some(wait) = self.waits.get_mut(&req) {
+            wait.line = Some((enter.lease.attempt, line, until));
+        }
+        Ok(())
+    }
+
+    /// After such an answer a request may choose again.
+    fn refused(&mut self, books: &Books<'_>, node: usize, call: Ask) {
+        if let Some(op) = books.calls.get(&(node, call))
+            && let StoreOp::Enter(enter) = &**op
+            && let Some(wait) = self.waits.get_mut(&enter.lease.request)
+        {
+            wait.line = None;
+        }
+    }
+
     fn begin(&mut self, req: RequestId, at: Time) {
         if let Some(wait) = self.waits.get_mut(&req) {
             wait.since = Some(at);
             wait.user = false;
+            wait.line = None;
         }
     }
 
@@ -111,22 +162,22 @@ impl WaitsEnd {
         let Some(wait) = self.waits.get(&req) else { return Ok(()) };
         let Some(since) = wait.since else { return Ok(()) };
         let policy = &books.scenario.policy;
-        // A wait that ends by widening is followed by one that ends at once: two ticks.
-        let late = late_max(books, wait.node);
-        let forgiven = self.forgiven(wait.node).saturating_sub(wait.forgiven) + late + late;
+        let forgiven = self.tolerance(books, wait);
         let total = wait.before + at.since(since);
         if total > policy.wait_total_max + forgiven {
             return Err(format!("{req} waited {} ms in all", total.as_ms()));
         }
         let this = at.since(since);
-        if wait.user {
-            if this > policy.user_patience + forgiven {
-                return Err(format!("{req} waited {} ms for its user", this.as_ms()));
-            }
-        } else if self.disturbed.get(&wait.node).is_none_or(|&d| d + SLACK < since)
-            && this > policy.sticky_patience + policy.fallback_patience + SLACK + forgiven
+        if wait.user && this > policy.user_patience + forgiven {
+            return Err(format!("{req} waited {} ms for its user", this.as_ms()));
+        }
+        if let Some((_, line, until)) = wait.line
+            && at > until + forgiven
         {
-            return Err(format!("{req} waited {} ms for an account", this.as_ms()));
+            return Err(format!(
+                "{req} waited {} ms too long for {line:?}",
+                at.since(until).as_ms()
+            ));
         }
         self.add(req, at);
         Ok(())
@@ -162,6 +213,15 @@ mod tests {
     fn a_wait_beyond_its_deadline_is_rejected() {
         let mut kit = Kit::new();
         kit.arrive(1, 1).wait(30_001).finish(1, Verdict::UserWaitTimeout);
+        assert!(kit.judge(WaitsEnd::default()).is_some());
+    }
+
+    #[test]
+    fn a_wait_that_later_asks_prolong_is_rejected() {
+        let mut kit = Kit::new();
+        kit.arrive(1, 1).billing(1).ask(1, 1, 1, 1, None).wait(100);
+        assert_eq!(kit.judge(WaitsEnd::default()), None);
+        kit.ask(1, 1, 1, 2, None);
         assert!(kit.judge(WaitsEnd::default()).is_some());
     }
 
