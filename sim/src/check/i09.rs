@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use sluice_engine::ledger::history::Line;
+use sluice_engine::policy::StickyEnd;
 use sluice_engine::store::{Enter, Want};
 use sluice_engine::{Ask, Attempt, GateId, RequestId, Span, StoreOp, StoreReply, Time};
 
@@ -33,8 +34,18 @@ struct Wait {
     before: Span,
     /// The node's forgiven time at the arrival.
     forgiven: Span,
-    /// The line it asks for, and until when by the first such ask.
-    line: Option<(Attempt, Line, Time)>,
+    /// What it asks for, and until when by the first such ask.
+    line: Option<(Aim, Time)>,
+    /// When an ask was last answered.
+    told: Time,
+}
+
+/// What an ask is after: two aims may be at the same line but differ in how long it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Aim {
+    attempt: Attempt,
+    line: Line,
+    line_max: Option<u32>,
 }
 
 impl Checker for WaitsEnd {
@@ -60,16 +71,15 @@ impl Checker for WaitsEnd {
         {
             return self.asked(books, enter, at);
         }
-        if let What::Told { node, call, result: Ok(StoreReply::Shut { .. } | StoreReply::Full) } =
-            record.what
-        {
-            self.refused(books, node, call);
+        if let What::Told { node, call, result } = &record.what {
+            let refused = matches!(result, Ok(StoreReply::Shut { .. } | StoreReply::Full));
+            self.told(books, *node, *call, refused, at);
         }
         if let What::Arrived { node, req } = record.what {
             let forgiven = self.forgiven(node);
             let before = Span::ZERO;
             let since = Some(at);
-            let wait = Wait { node, since, user: true, before, forgiven, line: None };
+            let wait = Wait { node, since, user: true, before, forgiven, line: None, told: at };
             self.waits.insert(req, wait);
         }
         if let What::BillingAsked { req, .. } = record.what {
@@ -109,15 +119,18 @@ impl WaitsEnd {
         let (Some(wait), Some(patience)) = (self.waits.get(&req), enter.patience) else {
             return Ok(());
         };
-        let line = match &enter.want {
-            Want::User { user, .. } => Line::Gate(GateId::User(*user)),
-            Want::Gate { account, .. } => Line::Gate(GateId::Account(*account)),
-            Want::Pool { pool, .. } => Line::Pool(*pool),
+        let (line, line_max) = match &enter.want {
+            Want::User { user, line_max, .. } => (Line::Gate(GateId::User(*user)), Some(*line_max)),
+            Want::Gate { account, line_max, .. } => {
+                (Line::Gate(GateId::Account(*account)), Some(*line_max))
+            }
+            Want::Pool { pool, line_max, .. } => (Line::Pool(*pool), *line_max),
         };
+        let aim = Aim { attempt: enter.lease.attempt, line, line_max };
         let mut until = at + patience;
         let tolerance = self.tolerance(books, wait);
-        if let Some((attempt, before, first)) = wait.line
-            && (attempt, before) == (enter.lease.attempt, line)
+        if let Some((before, first)) = wait.line
+            && before == aim
         {
             if until > first + tolerance {
                 let more = until.since(first).as_ms();
@@ -126,18 +139,21 @@ impl WaitsEnd {
             until = first;
         }
         if let Some(wait) = self.waits.get_mut(&req) {
-            wait.line = Some((enter.lease.attempt, line, until));
+            wait.line = Some((aim, until));
         }
         Ok(())
     }
 
-    /// After such an answer a request may choose again.
-    fn refused(&mut self, books: &Books<'_>, node: usize, call: Ask) {
+    /// After a refusal a request may choose again.
+    fn told(&mut self, books: &Books<'_>, node: usize, call: Ask, refused: bool, at: Time) {
         if let Some(op) = books.calls.get(&(node, call))
             && let StoreOp::Enter(enter) = &**op
             && let Some(wait) = self.waits.get_mut(&enter.lease.request)
         {
-            wait.line = None;
+            wait.told = at;
+            if refused {
+                wait.line = None;
+            }
         }
     }
 
@@ -171,17 +187,25 @@ impl WaitsEnd {
         if wait.user && this > policy.user_patience + forgiven {
             return Err(format!("{req} waited {} ms for its user", this.as_ms()));
         }
-        if let Some((_, line, until)) = wait.line
+        if let Some((aim, until)) = wait.line
             && at > until + forgiven
+            && !(widens(books, aim) && wait.told > until)
         {
-            return Err(format!(
-                "{req} waited {} ms too long for {line:?}",
-                at.since(until).as_ms()
-            ));
+            let more = at.since(until).as_ms();
+            return Err(format!("{req} waited {more} ms too long for {:?}", aim.line));
         }
         self.add(req, at);
         Ok(())
     }
+}
+
+/// Whether another wait follows this one, which it begins by asking: an answer that is under way then
+/// may still serve it.
+fn widens(books: &Books<'_>, aim: Aim) -> bool {
+    let policy = &books.scenario.policy;
+    policy.sticky_end == StickyEnd::Widen
+        && aim.line_max == Some(policy.sticky_line_max)
+        && matches!(aim.line, Line::Gate(GateId::Account(_)))
 }
 
 fn late_max(books: &Books<'_>, of: usize) -> Span {
