@@ -36,8 +36,6 @@ struct Wait {
     forgiven: Span,
     /// What it asks for, and until when by the first such ask.
     line: Option<(Aim, Time)>,
-    /// When an ask was last answered.
-    told: Time,
 }
 
 /// What an ask is after: two aims may be at the same line but differ in how long it may be.
@@ -71,15 +69,16 @@ impl Checker for WaitsEnd {
         {
             return self.asked(books, enter, at);
         }
-        if let What::Told { node, call, result } = &record.what {
-            let refused = matches!(result, Ok(StoreReply::Shut { .. } | StoreReply::Full));
-            self.told(books, *node, *call, refused, at);
+        if let What::Told { node, call, result: Ok(StoreReply::Shut { .. } | StoreReply::Full) } =
+            record.what
+        {
+            self.refused(books, node, call);
         }
         if let What::Arrived { node, req } = record.what {
             let forgiven = self.forgiven(node);
             let before = Span::ZERO;
             let since = Some(at);
-            let wait = Wait { node, since, user: true, before, forgiven, line: None, told: at };
+            let wait = Wait { node, since, user: true, before, forgiven, line: None };
             self.waits.insert(req, wait);
         }
         if let What::BillingAsked { req, .. } = record.what {
@@ -145,15 +144,12 @@ impl WaitsEnd {
     }
 
     /// After a refusal a request may choose again.
-    fn told(&mut self, books: &Books<'_>, node: usize, call: Ask, refused: bool, at: Time) {
+    fn refused(&mut self, books: &Books<'_>, node: usize, call: Ask) {
         if let Some(op) = books.calls.get(&(node, call))
             && let StoreOp::Enter(enter) = &**op
             && let Some(wait) = self.waits.get_mut(&enter.lease.request)
         {
-            wait.told = at;
-            if refused {
-                wait.line = None;
-            }
+            wait.line = None;
         }
     }
 
@@ -188,8 +184,8 @@ impl WaitsEnd {
             return Err(format!("{req} waited {} ms for its user", this.as_ms()));
         }
         if let Some((aim, until)) = wait.line
-            && at > until + forgiven
-            && !(widens(books, aim) && wait.told > until)
+            && let next = if widens(books, aim) { policy.fallback_patience } else { Span::ZERO }
+            && at > until + next + forgiven
         {
             let more = at.since(until).as_ms();
             return Err(format!("{req} waited {more} ms too long for {:?}", aim.line));
@@ -199,8 +195,8 @@ impl WaitsEnd {
     }
 }
 
-/// Whether another wait follows this one, which it begins by asking: an answer that is under way then
-/// may still serve it.
+/// Whether another wait follows this one. It may not be seen to begin: an answer that is under way may
+/// serve it, or nothing can be asked just then.
 fn widens(books: &Books<'_>, aim: Aim) -> bool {
     let policy = &books.scenario.policy;
     policy.sticky_end == StickyEnd::Widen
