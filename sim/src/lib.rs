@@ -1,0 +1,3 @@
+//! Simulation and model checking of the scheduler.
+
+pub mod formal;
