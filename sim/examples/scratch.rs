@@ -12,7 +12,7 @@ fn main() {
     let without = a.get(11).and_then(|s| Without::ALL.into_iter().find(|w| format!("{w:?}") == *s));
     let limits = a.get(12).map(|s| { let v: Vec<usize> = s.split(',').map(|x| x.parse().unwrap()).collect(); [v[0], v[1]] }).unwrap_or([1,1]);
     let c = Config { name: "scratch", owners: owners.try_into().unwrap(), wants: wants.try_into().unwrap(), limits,
-        flight_max: n(1,2) as usize, open_max: n(2,1) as usize,
+        split_passes: a.get(13).is_some(), flight_max: n(1,2) as usize, open_max: n(2,1) as usize,
         budget: Budget { duplicates: n(3,0), unknowns: n(4,0), crashes: n(5,0), ends: n(6,0), audits: n(7,0), passes: n(8,0) }, without };
     let t = std::time::Instant::now();
     let r = check_config(&c);

@@ -43,11 +43,15 @@ pub enum Without {
     AskAgainAfterLost,
     /// A resync follows every resuming `Join`, also when nothing runs.
     ResyncAfterResume,
+    /// A resync pass of which a call was answered `Unknown` is begun anew.
+    PassBegunAnew,
+    /// A resync call of an older pass than the newest one orphans nothing.
+    NewestPass,
 }
 
 impl Without {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Tombstones,
         Self::FenceForResync,
         Self::Busy,
@@ -63,6 +67,8 @@ impl Without {
         Self::StaleAskSeesNoGrant,
         Self::AskAgainAfterLost,
         Self::ResyncAfterResume,
+        Self::PassBegunAnew,
+        Self::NewestPass,
     ];
 }
 
@@ -81,6 +87,8 @@ pub struct Config {
     pub flight_max: usize,
     /// `Enter`s of one lease without an answer at one time: 1 or 2.
     pub open_max: usize,
+    /// Whether a resync pass takes one call for each lease, or one for all.
+    pub split_passes: bool,
     /// What may go wrong.
     pub budget: Budget,
     /// The rule taken away, if any.

@@ -107,7 +107,7 @@ impl Protocol {
                 if !member.believes || !config.has(Without::Belief) {
                     steps.push(Step::Beat { instance });
                 }
-                let wanted = member.due || state.left.audits > 0;
+                let wanted = member.due || member.pass.as_of != 0 || state.left.audits > 0;
                 if member.resync == 0 && room && wanted {
                     steps.push(Step::Resync { instance });
                 }
@@ -203,7 +203,8 @@ impl Protocol {
                 }
             }
             Step::Resync { instance } => {
-                if !next.instances[instance].due {
+                let member = &next.instances[instance];
+                if !member.due && member.pass.as_of == 0 {
                     spend(&mut next.left.audits);
                 }
                 next.send_resync(config, instance);

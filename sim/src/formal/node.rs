@@ -3,7 +3,7 @@
 
 use super::config::{Config, LEASES, Without};
 use super::state::{
-    Answer, Call, Fault, Instance, Joining, Op, Phase, Place, Reply, Request, State,
+    Answer, Call, Fault, Instance, Joining, Op, Pass, Phase, Place, Reply, Request, State, mask,
 };
 
 impl State {
@@ -74,40 +74,50 @@ impl State {
         self.send(instance, ask, Op::Join { replaces, resume });
     }
 
-    /// One pass in one call: everything that the node has.
+    /// The next call of the pass under way, or the first of a new one.
     pub(super) fn send_resync(&mut self, config: &Config, instance: usize) {
         let ask = self.fresh_ask(config, instance);
-        let (listed, busy) = self.listing(config, instance);
-        let member = &mut self.instances[instance];
-        member.resync = ask;
-        member.listed = 0;
-        for (lease, place) in listed.iter().enumerate() {
-            if *place != Place::Nothing {
-                member.listed |= 1 << lease;
+        let mut pass = self.instances[instance].pass;
+        if pass.as_of == 0 {
+            pass = Pass { as_of: ask, leases: 0 };
+            for lease in config.leases_of(instance) {
+                pass.leases |= 1 << lease;
             }
         }
-        self.send(instance, ask, Op::Resync { listed, busy });
-    }
-
-    fn listing(&self, config: &Config, instance: usize) -> ([Place; LEASES], u8) {
         let (mut listed, mut busy) = ([Place::Nothing; LEASES], 0);
         for lease in config.leases_of(instance) {
-            let request = &self.requests[lease];
-            if request.open != [0, 0] || request.leave != 0 {
-                if config.has(Without::Busy) {
-                    busy |= 1 << lease;
-                }
+            let full = config.split_passes && (busy != 0 || mask(&listed) != 0);
+            if pass.leases & (1 << lease) == 0 || full {
                 continue;
             }
-            listed[lease] = match request.phase {
-                Phase::Idle | Phase::Over | Phase::Leaving { .. } => Place::Nothing,
-                Phase::Waiting => {
-                    Place::Waiting(config.wants[lease][usize::from(request.want)])
-                }
-                Phase::Held(account) | Phase::Forwarded(account) => Place::Held(account),
-            };
+            pass.leases &= !(1 << lease);
+            if self.is_busy(lease) {
+                busy |= u8::from(config.has(Without::Busy)) << lease;
+            } else {
+                listed[lease] = self.listing(config, lease);
+            }
         }
-        (listed, busy)
+        let member = &mut self.instances[instance];
+        member.pass = pass;
+        member.resync = ask;
+        member.listed = mask(&listed);
+        let last = pass.leases == 0;
+        self.send(instance, ask, Op::Resync { as_of: pass.as_of, listed, busy, last });
+    }
+
+    /// Also with a `Leave` that is owed but not under way: it is left by that, not as an orphan.
+    fn is_busy(&self, lease: usize) -> bool {
+        let Request { phase, open, .. } = self.requests[lease];
+        open != [0, 0] || matches!(phase, Phase::Leaving { .. })
+    }
+
+    fn listing(&self, config: &Config, lease: usize) -> Place {
+        let request = &self.requests[lease];
+        match request.phase {
+            Phase::Idle | Phase::Over | Phase::Leaving { .. } => Place::Nothing,
+            Phase::Waiting => Place::Waiting(config.wants[lease][usize::from(request.want)]),
+            Phase::Held(account) | Phase::Forwarded(account) => Place::Held(account),
+        }
     }
 
     /// A beat and its answer in one: a late answer gives belief only while the session lasts, which
@@ -169,6 +179,9 @@ impl State {
         } else if member.resync == ask {
             member.resync = 0;
             member.due = true;
+            if member.pass.leases == 0 || config.has(Without::PassBegunAnew) {
+                member.pass = Pass::default();
+            }
             for lease in config.leases_of(instance) {
                 let alive = matches!(
                     self.requests[lease].phase,
@@ -210,7 +223,10 @@ impl State {
             let member = &mut self.instances[instance];
             member.resync = 0;
             member.listed = 0;
-            member.due = false;
+            if member.pass.leases == 0 {
+                member.pass = Pass::default();
+                member.due = false;
+            }
         } else {
             self.lease_answered(config, instance, answer);
         }

@@ -5,7 +5,7 @@ use stateright::Property;
 
 use super::config::{Config, LEASES};
 use super::model::Protocol;
-use super::state::{Call, Entry, Fault, INSTANCES, Mark, Op, Phase, Place, Reply, State};
+use super::state::{Entry, Fault, INSTANCES, Mark, Phase, Place, Reply, State};
 use super::store::Order;
 
 /// All properties, those that must hold first.
@@ -22,6 +22,9 @@ fn promises() -> Vec<Property<Protocol>> {
         }),
         Property::always("I1: what runs holds the slot it runs on", |model: &Protocol, state: &State| {
             runs_are_backed(&model.config, state)
+        }),
+        Property::always("I1: excess comes only with a lost session", |model: &Protocol, state: &State| {
+            excess_is_declared(&model.config, state)
         }),
         Property::always("I2: at rest the store has what the nodes have", |model: &Protocol, state: &State| {
             !at_rest(&model.config, state) || agrees(&model.config, state)
@@ -99,6 +102,14 @@ fn within_limits(config: &Config, state: &State) -> bool {
     config.limits.iter().enumerate().all(|(account, limit)| on(account) <= *limit)
 }
 
+/// The excess that a resync may enter comes from attempts that went on without a session, or from a
+/// duplicated resync.
+fn excess_is_declared(config: &Config, state: &State) -> bool {
+    let (before, left) = (&config.budget, &state.left);
+    let excused = left.ends != before.ends || left.duplicates != before.duplicates;
+    excused || state.store.entries.iter().all(|entry| !entry.over)
+}
+
 /// Not so only for an attempt whose session ended and was reaped under it, until a resync has listed
 /// it again.
 fn runs_are_backed(config: &Config, state: &State) -> bool {
@@ -135,6 +146,7 @@ fn at_rest(config: &Config, state: &State) -> bool {
             && state.alive(instance, member.node)
             && !member.due
             && member.resync == 0
+            && member.pass.as_of == 0
             && config.leases_of(instance).all(|lease| {
                 let request = &state.requests[lease];
                 request.open == [0, 0] && !matches!(request.phase, Phase::Leaving { .. })
@@ -152,9 +164,13 @@ fn agrees(config: &Config, state: &State) -> bool {
     }
     let mut audited = state.clone();
     for instance in 0..INSTANCES {
-        audited.send_resync(config, instance);
-        if let Some(call @ Call { op: Op::Resync { .. }, .. }) = audited.calls.pop() {
+        loop {
+            audited.send_resync(config, instance);
+            let call = audited.calls.pop().expect("just sent");
             audited.apply(config, &call, Order::default());
+            if audited.instances[instance].pass.leases == 0 {
+                break;
+            }
         }
     }
     same(&audited)
@@ -165,9 +181,11 @@ fn same(state: &State) -> bool {
         let (request, place) = (&state.requests[lease], state.store.entries[lease].place);
         match request.phase {
             Phase::Held(account) | Phase::Forwarded(account) => place == Place::Held(account),
-            // Its grant may have passed on, or its ask may never have come: it asks again.
+            // Its grant may have passed on, its ask may never have come, or it has not asked under
+            // its present node: it asks again.
             Phase::Waiting => {
-                place != Place::Nothing || request.unknown || state.passed & (1 << lease) != 0
+                let again = request.unknown || request.newest == 0;
+                place != Place::Nothing || again || state.passed & (1 << lease) != 0
             }
             Phase::Idle | Phase::Leaving { .. } | Phase::Over => place == Place::Nothing,
         }

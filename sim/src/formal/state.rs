@@ -52,6 +52,17 @@ pub(super) struct Store {
     pub(super) live: [bool; INSTANCES],
     pub(super) entries: [Entry; LEASES],
     pub(super) tombs: Mask,
+    /// Each instance's newest resync pass.
+    pub(super) passes: [Pass; INSTANCES],
+}
+
+/// One run of resync calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Pass {
+    /// The call number it began with, 0 for none.
+    pub(super) as_of: u8,
+    /// At the store the leases it has seen, at the node those it has yet to list.
+    pub(super) leases: Mask,
 }
 
 /// How far a request is, for its engine.
@@ -98,7 +109,9 @@ pub(super) struct Instance {
     pub(super) joining: Option<Joining>,
     /// The `Join` that has no answer, 0 for none.
     pub(super) join: u8,
-    /// The `Resync` that has no answer, 0 for none, and the leases it lists.
+    /// The pass under way.
+    pub(super) pass: Pass,
+    /// Its call that has no answer, 0 for none, and the leases that call lists.
     pub(super) resync: u8,
     pub(super) listed: Mask,
     /// A resync has to be sent.
@@ -117,7 +130,7 @@ pub(super) struct Joining {
 pub(super) enum Op {
     Enter { lease: u8, want: Mask },
     Leave { lease: u8, fence: bool },
-    Resync { listed: [Place; LEASES], busy: Mask },
+    Resync { as_of: u8, listed: [Place; LEASES], busy: Mask, last: bool },
     Join { replaces: u8, resume: bool },
 }
 
@@ -322,12 +335,14 @@ impl State {
     pub(super) fn canonical(mut self, config: &Config) -> Self {
         self.drop_dead_messages(config);
         self.drop_spent_marks();
+        self.drop_spent_passes();
         for instance in 0..INSTANCES {
             let asks = self.asks(config, instance);
-            self.renumber_asks(config, instance, |ask| rank(asks, ask));
+            self.each_ask(config, instance, &mut |ask| *ask = rank(asks, *ask));
             let nodes = self.nodes(instance);
-            self.renumber_nodes(instance, |node| rank(nodes, node));
+            self.each_node(instance, &mut |node| *node = rank(nodes, *node));
         }
+        self.requests.iter_mut().for_each(|request| request.open.sort_unstable());
         self.calls.sort_unstable();
         self.answers.sort_unstable();
         self
@@ -383,41 +398,48 @@ impl State {
         }
     }
 
-    fn asks(&self, config: &Config, instance: usize) -> u32 {
-        let mut seen = 1_u32;
-        let mut note = |ask: u8| seen |= 1 << ask;
-        let member = &self.instances[instance];
-        note(member.join);
-        note(member.resync);
-        for lease in config.leases_of(instance) {
-            let request = &self.requests[lease];
-            note(request.newest);
-            note(request.leave);
-            request.open.into_iter().for_each(&mut note);
-            note(self.store.entries[lease].ask);
+    /// A pass is remembered for its later calls; those of the next one are newer than all.
+    fn drop_spent_passes(&mut self) {
+        for instance in 0..INSTANCES {
+            let coming = self.calls.iter().any(|call| {
+                usize::from(call.instance) == instance && matches!(call.op, Op::Resync { .. })
+            });
+            if !coming && self.instances[instance].pass.as_of == 0 {
+                self.store.passes[instance] = Pass::default();
+            }
         }
-        let own = |of: u8| usize::from(of) == instance;
-        self.calls.iter().filter(|call| own(call.instance)).for_each(|call| note(call.ask));
-        self.answers.iter().filter(|answer| own(answer.instance)).for_each(|it| note(it.ask));
+    }
+
+    fn asks(&self, config: &Config, instance: usize) -> u32 {
+        let mut copy = self.clone();
+        let mut seen = 1_u32;
+        copy.each_ask(config, instance, &mut |ask| seen |= 1 << *ask);
         seen
     }
 
-    fn renumber_asks(&mut self, config: &Config, instance: usize, new: impl Fn(u8) -> u8) {
-        let put = |ask: &mut u8| *ask = new(*ask);
+    fn each_ask(&mut self, config: &Config, instance: usize, visit: &mut impl FnMut(&mut u8)) {
+        visit(&mut self.store.passes[instance].as_of);
         let member = &mut self.instances[instance];
-        put(&mut member.join);
-        put(&mut member.resync);
+        visit(&mut member.join);
+        visit(&mut member.resync);
+        visit(&mut member.pass.as_of);
         for lease in config.leases_of(instance) {
             let request = &mut self.requests[lease];
-            put(&mut request.newest);
-            put(&mut request.leave);
-            request.open.iter_mut().for_each(put);
-            request.open.sort_unstable();
-            put(&mut self.store.entries[lease].ask);
+            visit(&mut request.newest);
+            visit(&mut request.leave);
+            request.open.iter_mut().for_each(&mut *visit);
+            visit(&mut self.store.entries[lease].ask);
         }
         let own = |of: u8| usize::from(of) == instance;
-        self.calls.iter_mut().filter(|it| own(it.instance)).for_each(|it| put(&mut it.ask));
-        self.answers.iter_mut().filter(|it| own(it.instance)).for_each(|it| put(&mut it.ask));
+        for call in self.calls.iter_mut().filter(|call| own(call.instance)) {
+            visit(&mut call.ask);
+            if let Op::Resync { as_of, .. } = &mut call.op {
+                visit(as_of);
+            }
+        }
+        for answer in self.answers.iter_mut().filter(|answer| own(answer.instance)) {
+            visit(&mut answer.ask);
+        }
     }
 
     fn nodes(&self, instance: usize) -> u32 {
@@ -425,10 +447,6 @@ impl State {
         let mut seen = 1_u32;
         copy.each_node(instance, &mut |node| seen |= 1 << *node);
         seen
-    }
-
-    fn renumber_nodes(&mut self, instance: usize, new: impl Fn(u8) -> u8) {
-        self.each_node(instance, &mut |node| *node = new(*node));
     }
 
     fn each_node(&mut self, instance: usize, visit: &mut impl FnMut(&mut u8)) {
@@ -473,6 +491,12 @@ impl fmt::Display for State {
         }
         write!(f, "in flight: {}", self.calls.len() + self.answers.len())
     }
+}
+
+/// The leases that have a place in this list.
+pub(super) fn mask(listed: &[Place; LEASES]) -> Mask {
+    let there = |lease: &usize| listed[*lease] != Place::Nothing;
+    (0..LEASES).filter(there).fold(0, |leases, lease| leases | (1 << lease))
 }
 
 /// How many of the numbers seen are below this one.

@@ -4,7 +4,7 @@
 
 use super::config::{Config, LEASES, Without};
 use super::state::{
-    ACCOUNTS, Answer, Call, Entry, Fault, Mark, Mask, Op, Phase, Place, Reply, State,
+    ACCOUNTS, Answer, Call, Entry, Fault, Mark, Mask, Op, Pass, Phase, Place, Reply, State, mask,
 };
 
 /// Which account is tried first, and which of two tickets has the lesser tag.
@@ -46,8 +46,12 @@ impl State {
                 self.settle(config, order);
                 Reply::Done
             }
-            Op::Resync { listed, busy } => {
-                self.resync(config, call, listed, busy);
+            Op::Resync { as_of, listed, busy, last } => {
+                self.list(config, call, listed);
+                self.see(config, instance, as_of, &listed, busy);
+                if last {
+                    self.orphan(config, instance, as_of);
+                }
                 self.settle(config, order);
                 Reply::Done
             }
@@ -178,15 +182,17 @@ impl State {
         }
     }
 
-    fn resync(&mut self, config: &Config, call: &Call, listed: [Place; LEASES], busy: Mask) {
+    /// Enters what a resync lists.
+    fn list(&mut self, config: &Config, call: &Call, listed: [Place; LEASES]) {
         for lease in config.leases_of(call.instance.into()) {
             let known = self.store.entries[lease];
             let fresh = known.place == Place::Nothing
                 || known.ask < call.ask
                 || !config.has(Without::AskOrderInResync);
-            let tomb = self.store.tombs & (1 << lease) != 0;
+            if self.store.tombs & (1 << lease) != 0 || !fresh {
+                continue;
+            }
             match listed[lease] {
-                Place::Held(_) | Place::Waiting(_) | Place::Granted(_) if tomb || !fresh => {}
                 Place::Held(account) | Place::Granted(account) => {
                     self.enter_held(config, lease, account, call.ask);
                 }
@@ -198,14 +204,42 @@ impl State {
                     }
                     self.passed &= !(1 << lease);
                 }
-                Place::Nothing => {
-                    let before = known.ask <= call.ask || !config.has(Without::AsOf);
-                    let spared = busy & (1 << lease) != 0 || !before;
-                    if known.place != Place::Nothing && !spared {
-                        self.store.entries[lease] = Entry::default();
-                        self.mark = Mark::Orphan;
-                    }
-                }
+                Place::Nothing => {}
+            }
+        }
+    }
+
+    /// Notes what a pass has seen; a newer pass takes the place of an older one.
+    fn see(
+        &mut self,
+        config: &Config,
+        instance: usize,
+        as_of: u8,
+        listed: &[Place; LEASES],
+        busy: Mask,
+    ) {
+        let pass = &mut self.store.passes[instance];
+        if as_of > pass.as_of || (as_of != pass.as_of && !config.has(Without::NewestPass)) {
+            *pass = Pass { as_of, leases: 0 };
+        }
+        if as_of == pass.as_of {
+            pass.leases |= busy | mask(listed);
+        }
+    }
+
+    /// Leaves what the pass has not seen, at its end.
+    fn orphan(&mut self, config: &Config, instance: usize, as_of: u8) {
+        let pass = self.store.passes[instance];
+        if as_of != pass.as_of {
+            return;
+        }
+        for lease in config.leases_of(instance) {
+            let entry = &mut self.store.entries[lease];
+            let before = entry.ask <= as_of || !config.has(Without::AsOf);
+            let seen = pass.leases & (1 << lease) != 0;
+            if entry.place != Place::Nothing && before && !seen {
+                *entry = Entry::default();
+                self.mark = Mark::Orphan;
             }
         }
     }
