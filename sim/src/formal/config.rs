@@ -1,14 +1,10 @@
-//! What is checked and how far: one [`Config`] is one exhaustive run, [`Bounds`] are several.
+//! What one exhaustive run checks and how far, and the rules that can be taken away to see it fail.
 
 pub use super::state::Budget;
 use super::state::{ACCOUNTS, INSTANCES, Mask};
 
 /// Requests, each with one lease.
 pub(super) const LEASES: usize = 3;
-
-const A: Mask = 1;
-const B: Mask = 2;
-const BOTH: Mask = 3;
 
 /// A rule of the design, to be taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +15,8 @@ pub enum Without {
     FenceForResync,
     /// A resync names the leases that have an operation unanswered.
     Busy,
+    /// A lease whose `Leave` is owed counts as busy also while that is not under way.
+    OwedIsBusy,
     /// A resync spares leases that asked after it began.
     AsOf,
     /// An `Enter` with an ask not above the known one changes nothing.
@@ -51,10 +49,11 @@ pub enum Without {
 
 impl Without {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Tombstones,
         Self::FenceForResync,
         Self::Busy,
+        Self::OwedIsBusy,
         Self::AsOf,
         Self::AskOrder,
         Self::AskOrderInResync,
@@ -89,6 +88,8 @@ pub struct Config {
     pub open_max: usize,
     /// Whether a resync pass takes one call for each lease, or one for all.
     pub split_passes: bool,
+    /// Which instances may crash, lose their session or audit; messages suffer for all.
+    pub frail: [bool; INSTANCES],
     /// What may go wrong.
     pub budget: Budget,
     /// The rule taken away, if any.
@@ -110,11 +111,4 @@ impl Config {
     pub(super) fn leases_of(&self, instance: usize) -> impl Iterator<Item = usize> + '_ {
         (0..LEASES).filter(move |lease| self.owner(*lease) == instance)
     }
-}
-
-/// Several runs; together they make the statement.
-#[derive(Clone, Debug)]
-pub struct Bounds {
-    /// One after the other.
-    pub configs: Vec<Config>,
 }

@@ -2,18 +2,20 @@
 //! docs/scheduling.md and the store's contract, not from the code, so that both can be wrong only
 //! independently; docs/invariants.md tells what it covers and what it found.
 
+mod bounds;
 mod config;
 mod model;
+mod node;
 mod properties;
 mod state;
 mod store;
-mod node;
 
 use std::fmt;
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
-pub use config::{Bounds, Budget, Config, Without};
+pub use bounds::Bounds;
+pub use config::{Budget, Config, Without};
 use model::{Protocol, describe};
 
 /// What several runs found.
@@ -99,8 +101,7 @@ pub fn check(bounds: &Bounds) -> Report {
 #[must_use]
 pub fn check_config(config: &Config) -> Run {
     let protocol = Protocol { config: config.clone() };
-    let checker =
-        protocol.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let checker = protocol.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let mut violations = Vec::new();
     let mut reached = Vec::new();
     let mut found: Vec<_> = checker.discoveries().into_iter().collect();
@@ -132,8 +133,97 @@ pub fn check_config(config: &Config) -> Run {
 }
 
 fn landmarks() -> Vec<&'static str> {
-    let sometimes = |property: &stateright::Property<Protocol>| {
-        property.expectation == Expectation::Sometimes
-    };
+    let sometimes =
+        |property: &stateright::Property<Protocol>| property.expectation == Expectation::Sometimes;
     properties::all().iter().filter(|it| sometimes(it)).map(|it| it.name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the checker finds without this rule, in small configurations.
+    fn broken_without(rule: Without) -> Vec<&'static str> {
+        let report = check(&Bounds::without(rule));
+        let violations = report.runs.iter().flat_map(|run| &run.violations);
+        violations.map(|violation| violation.property).collect()
+    }
+
+    const BACKED: &str = "I1: what runs holds the slot it runs on";
+    const EXCESS: &str = "I1: excess comes only with a lost session";
+    const AGREES: &str = "I2: at rest the store has what the nodes have";
+    const REAPED: &str = "I3: a live node's claim is not reaped";
+    const GRANTED: &str = "I8: nothing is granted after its leave";
+
+    const MISSED: [(Without, &str); 16] = [
+        (Without::Tombstones, GRANTED),
+        (Without::FenceForResync, AGREES),
+        (Without::Busy, BACKED),
+        (Without::OwedIsBusy, EXCESS),
+        (Without::AsOf, BACKED),
+        (Without::AskOrder, BACKED),
+        (Without::AskOrderInResync, BACKED),
+        (Without::NewestAsk, BACKED),
+        (Without::Claim, BACKED),
+        (Without::Belief, REAPED),
+        (Without::Replaces, BACKED),
+        (Without::StaleAskSeesNoGrant, BACKED),
+        (Without::AskAgainAfterLost, BACKED),
+        (Without::ResyncAfterResume, AGREES),
+        (Without::PassBegunAnew, BACKED),
+        (Without::NewestPass, BACKED),
+    ];
+
+    #[test]
+    fn each_of_these_rules_is_missed_when_it_is_taken_away() {
+        for (rule, property) in MISSED {
+            let broken = broken_without(rule);
+            assert!(broken.contains(&property), "without {rule:?}: {broken:?}");
+        }
+    }
+
+    #[test]
+    fn with_all_rules_the_same_configurations_break_nothing() {
+        for (rule, _) in MISSED {
+            for config in Bounds::without(rule).configs {
+                let run = check_config(&Config { without: None, ..config });
+                assert!(run.violations.is_empty(), "{run}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_violation_comes_with_the_steps_that_lead_to_it() {
+        let report = check(&Bounds::without(Without::NewestAsk));
+        let text = report.to_string();
+        assert!(text.contains("hears Held"), "{text}");
+        assert!(!report.holds());
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, ignore = "takes minutes when not optimised")]
+    fn two_rules_are_not_missed_by_any_promise_checked_here() {
+        for rule in [Without::QuietDuringResync, Without::TicketsFirst] {
+            assert_eq!(broken_without(rule), Vec::<&str>::new(), "without {rule:?}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, ignore = "takes minutes when not optimised")]
+    fn the_quick_bounds_hold_and_reach_every_landmark() {
+        holds_and_reaches_all(&Bounds::quick());
+    }
+
+    #[test]
+    #[ignore = "takes minutes"]
+    fn the_full_bounds_hold_and_reach_every_landmark() {
+        holds_and_reaches_all(&Bounds::full());
+    }
+
+    fn holds_and_reaches_all(bounds: &Bounds) {
+        let report = check(bounds);
+        eprint!("{report}");
+        assert!(report.holds());
+        assert_eq!(report.missed(), Vec::<&str>::new());
+    }
 }

@@ -93,7 +93,7 @@ impl Protocol {
         if !member.up {
             steps.push(Step::Start { instance });
         } else {
-            if state.left.crashes > 0 {
+            if config.frail[instance] && state.left.crashes > 0 {
                 steps.push(Step::Crash { instance });
             }
             let room = state.may_send(config, instance);
@@ -101,13 +101,14 @@ impl Protocol {
                 steps.push(Step::Join { instance });
             }
             if member.node != 0 {
-                if member.believes && state.left.ends > 0 {
+                if member.believes && config.frail[instance] && state.left.ends > 0 {
                     steps.push(Step::Doubt { instance });
                 }
                 if !member.believes || !config.has(Without::Belief) {
                     steps.push(Step::Beat { instance });
                 }
-                let wanted = member.due || member.pass.as_of != 0 || state.left.audits > 0;
+                let audits = config.frail[instance] && state.left.audits > 0;
+                let wanted = member.due || member.pass.as_of != 0 || audits;
                 if member.resync == 0 && room && wanted {
                     steps.push(Step::Resync { instance });
                 }
@@ -118,7 +119,8 @@ impl Protocol {
         }
         let trusted = member.up && member.believes && state.alive(instance, member.node);
         let may_end = !trusted || !config.has(Without::Belief);
-        if state.store.live[instance] && may_end && state.left.ends > 0 {
+        let ends = config.frail[instance] && state.left.ends > 0;
+        if state.store.live[instance] && may_end && ends {
             steps.push(Step::SessionEnd { instance });
         }
         let known = state.store.current[instance] != 0 && !state.store.live[instance];
@@ -295,8 +297,7 @@ pub(super) fn describe(step: Step, before: &State) -> String {
 
 /// The orders that can make a difference: of accounts if both may be taken, of tickets if two wait.
 fn orders(state: &State, want: Mask) -> impl Iterator<Item = Order> {
-    let waits =
-        |lease: &usize| matches!(state.store.entries[*lease].place, Place::Waiting(_));
+    let waits = |lease: &usize| matches!(state.store.entries[*lease].place, Place::Waiting(_));
     let tickets = (0..LEASES).filter(waits).count();
     let leases: &[bool] = if tickets > 1 { &[false, true] } else { &[false] };
     let accounts: &[bool] =

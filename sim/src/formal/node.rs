@@ -91,7 +91,7 @@ impl State {
                 continue;
             }
             pass.leases &= !(1 << lease);
-            if self.is_busy(lease) {
+            if self.is_busy(config, lease) {
                 busy |= u8::from(config.has(Without::Busy)) << lease;
             } else {
                 listed[lease] = self.listing(config, lease);
@@ -106,9 +106,10 @@ impl State {
     }
 
     /// Also with a `Leave` that is owed but not under way: it is left by that, not as an orphan.
-    fn is_busy(&self, lease: usize) -> bool {
-        let Request { phase, open, .. } = self.requests[lease];
-        open != [0, 0] || matches!(phase, Phase::Leaving { .. })
+    fn is_busy(&self, config: &Config, lease: usize) -> bool {
+        let Request { phase, open, leave, .. } = self.requests[lease];
+        let owed = matches!(phase, Phase::Leaving { .. }) && config.has(Without::OwedIsBusy);
+        open != [0, 0] || leave != 0 || owed
     }
 
     fn listing(&self, config: &Config, lease: usize) -> Place {

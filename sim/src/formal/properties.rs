@@ -17,71 +17,95 @@ pub(super) fn all() -> Vec<Property<Protocol>> {
 
 fn promises() -> Vec<Property<Protocol>> {
     vec![
-        Property::always("I1: an account's slots never exceed its limit", |model: &Protocol, state: &State| {
-            within_limits(&model.config, state)
-        }),
-        Property::always("I1: what runs holds the slot it runs on", |model: &Protocol, state: &State| {
-            runs_are_backed(&model.config, state)
-        }),
-        Property::always("I1: excess comes only with a lost session", |model: &Protocol, state: &State| {
-            excess_is_declared(&model.config, state)
-        }),
-        Property::always("I2: at rest the store has what the nodes have", |model: &Protocol, state: &State| {
-            !at_rest(&model.config, state) || agrees(&model.config, state)
-        }),
+        Property::always(
+            "I1: an account's slots never exceed its limit",
+            |model: &Protocol, state: &State| within_limits(&model.config, state),
+        ),
+        Property::always(
+            "I1: what runs holds the slot it runs on",
+            |model: &Protocol, state: &State| runs_are_backed(&model.config, state),
+        ),
+        Property::always(
+            "I1: excess comes only with a lost session",
+            |model: &Protocol, state: &State| excess_is_declared(&model.config, state),
+        ),
+        Property::always(
+            "I2: at rest the store has what the nodes have",
+            |model: &Protocol, state: &State| {
+                !at_rest(&model.config, state) || agrees(&model.config, state)
+            },
+        ),
         Property::always("I3: a live node's claim is not reaped", |_: &Protocol, state: &State| {
             !blamed(state, Fault::LiveClaimReaped)
         }),
-        Property::always("I5: nobody waits for an account with room", |model: &Protocol, state: &State| {
-            work_is_conserved(&model.config, state)
-        }),
-        Property::always("I8: nothing is granted after its leave", |_: &Protocol, state: &State| {
-            !blamed(state, Fault::GrantAfterLeave)
-        }),
-        Property::always("I8: nothing is forwarded after its end", |_: &Protocol, state: &State| {
-            !blamed(state, Fault::ForwardAfterEnd)
-        }),
-        Property::always("I8: a living request is never told that it left", |_: &Protocol, state: &State| {
-            !blamed(state, Fault::LivingLeaseLeft)
-        }),
+        Property::always(
+            "I5: nobody waits for an account with room",
+            |model: &Protocol, state: &State| work_is_conserved(&model.config, state),
+        ),
+        Property::always(
+            "I8: nothing is granted after its leave",
+            |_: &Protocol, state: &State| !blamed(state, Fault::GrantAfterLeave),
+        ),
+        Property::always(
+            "I8: nothing is forwarded after its end",
+            |_: &Protocol, state: &State| !blamed(state, Fault::ForwardAfterEnd),
+        ),
+        Property::always(
+            "I8: a living request is never told that it left",
+            |_: &Protocol, state: &State| !blamed(state, Fault::LivingLeaseLeft),
+        ),
     ]
 }
 
 fn landmarks() -> Vec<Property<Protocol>> {
     vec![
-        Property::sometimes("a grant is claimed", |_: &Protocol, state: &State| state.mark == Mark::Claimed),
-        Property::sometimes("a grant passes on", |_: &Protocol, state: &State| state.mark == Mark::PassedOn),
+        Property::sometimes("a grant is claimed", |_: &Protocol, state: &State| {
+            state.mark == Mark::Claimed
+        }),
+        Property::sometimes("a grant passes on", |_: &Protocol, state: &State| {
+            state.mark == Mark::PassedOn
+        }),
         Property::sometimes("a late enter hits a tombstone", |_: &Protocol, state: &State| {
             state.mark == Mark::TombstoneHit
         }),
         Property::sometimes("an ask is late and changes nothing", |_: &Protocol, state: &State| {
             state.mark == Mark::StaleAsk
         }),
-        Property::sometimes("a lease goes on under its next node", |_: &Protocol, state: &State| {
-            state.mark == Mark::Resumed
-        }),
+        Property::sometimes(
+            "a lease goes on under its next node",
+            |_: &Protocol, state: &State| state.mark == Mark::Resumed,
+        ),
         Property::sometimes("an orphan is removed by a resync", |_: &Protocol, state: &State| {
             state.mark == Mark::Orphan
         }),
         Property::sometimes("a late join is answered Taken", |_: &Protocol, state: &State| {
             state.mark == Mark::LateJoin
         }),
-        Property::sometimes("a restart learns the node to replace", |_: &Protocol, state: &State| {
-            state.answers.iter().any(|answer| matches!(answer.reply, Reply::Taken(_)))
-        }),
+        Property::sometimes(
+            "a restart learns the node to replace",
+            |_: &Protocol, state: &State| {
+                state.answers.iter().any(|answer| matches!(answer.reply, Reply::Taken(_)))
+            },
+        ),
         Property::sometimes("a resync enters beyond the limit", |_: &Protocol, state: &State| {
             state.mark == Mark::Over
         }),
-        Property::sometimes("a slot outside the new want is given up", |_: &Protocol, state: &State| {
-            state.mark == Mark::GaveUp
+        Property::sometimes(
+            "a slot outside the new want is given up",
+            |_: &Protocol, state: &State| state.mark == Mark::GaveUp,
+        ),
+        Property::sometimes("an attempt outlives its lease", |_: &Protocol, state: &State| {
+            state.unbacked != 0
         }),
-        Property::sometimes("an attempt outlives its lease", |_: &Protocol, state: &State| state.unbacked != 0),
-        Property::sometimes("all requests are over and the store is empty", |model: &Protocol, state: &State| {
-            let over = |lease: usize| state.requests[lease].phase == Phase::Over;
-            (0..LEASES).all(|lease| model.config.owners[lease].is_none() || over(lease))
-                && at_rest(&model.config, state)
-                && agrees(&model.config, state)
-        }),
+        Property::sometimes(
+            "all requests are over and the store is empty",
+            |model: &Protocol, state: &State| {
+                let over = |lease: usize| state.requests[lease].phase == Phase::Over;
+                (0..LEASES).all(|lease| model.config.owners[lease].is_none() || over(lease))
+                    && at_rest(&model.config, state)
+                    && agrees(&model.config, state)
+            },
+        ),
     ]
 }
 
@@ -119,11 +143,7 @@ fn runs_are_backed(config: &Config, state: &State) -> bool {
             let held = state.store.entries[lease].place == Place::Held(account) && current != 0;
             held || state.unbacked & (1 << lease) != 0
         }
-        Phase::Idle
-        | Phase::Waiting
-        | Phase::Held(_)
-        | Phase::Leaving { .. }
-        | Phase::Over => true,
+        Phase::Idle | Phase::Waiting | Phase::Held(_) | Phase::Leaving { .. } | Phase::Over => true,
     })
 }
 

@@ -14,7 +14,7 @@ pub(super) const INSTANCES: usize = 2;
 /// Accounts.
 pub(super) const ACCOUNTS: usize = 2;
 /// Room for calls and for answers in flight; the configured bounds stay below.
-pub(super) const FLIGHT: usize = 12;
+pub(super) const FLIGHT: usize = 10;
 
 /// A set of accounts or of leases, one bit each.
 pub(super) type Mask = u8;
@@ -156,7 +156,10 @@ pub(super) enum Reply {
     Joined(u8),
     Taken(u8),
     /// Not an answer but the pushed hint; sent only where a rule about it is removed.
-    Hint { lease: u8, account: u8 },
+    Hint {
+        lease: u8,
+        account: u8,
+    },
 }
 
 /// A reply on its way to an instance.
@@ -256,12 +259,7 @@ impl State {
     pub(super) fn first(config: &Config) -> Self {
         let member = Instance { up: true, node: 1, believes: true, ..Instance::default() };
         let store = Store { current: [1; INSTANCES], live: [true; INSTANCES], ..Store::default() };
-        Self {
-            store,
-            instances: [member; INSTANCES],
-            left: config.budget,
-            ..Self::default()
-        }
+        Self { store, instances: [member; INSTANCES], left: config.budget, ..Self::default() }
     }
 
     fn identity(&self) -> Identity<'_> {
@@ -302,13 +300,13 @@ impl State {
     }
 
     /// The next call number of an instance: above all that is left of its earlier ones.
-    pub(super) fn fresh_ask(&self, config: &Config, instance: usize) -> u8 {
-        (32 - self.asks(config, instance).leading_zeros()) as u8
+    pub(super) fn fresh_ask(&mut self, config: &Config, instance: usize) -> u8 {
+        above(self.asks(config, instance))
     }
 
     /// A node that was never there: above all that is left of the instance's earlier ones.
-    pub(super) fn fresh_node(&self, instance: usize) -> u8 {
-        (32 - self.nodes(instance).leading_zeros()) as u8
+    pub(super) fn fresh_node(&mut self, instance: usize) -> u8 {
+        above(self.nodes(instance))
     }
 
     /// Messages of an instance in flight.
@@ -410,10 +408,9 @@ impl State {
         }
     }
 
-    fn asks(&self, config: &Config, instance: usize) -> u32 {
-        let mut copy = self.clone();
+    fn asks(&mut self, config: &Config, instance: usize) -> u32 {
         let mut seen = 1_u32;
-        copy.each_ask(config, instance, &mut |ask| seen |= 1 << *ask);
+        self.each_ask(config, instance, &mut |ask| seen |= 1 << *ask);
         seen
     }
 
@@ -442,10 +439,9 @@ impl State {
         }
     }
 
-    fn nodes(&self, instance: usize) -> u32 {
-        let mut copy = self.clone();
+    fn nodes(&mut self, instance: usize) -> u32 {
         let mut seen = 1_u32;
-        copy.each_node(instance, &mut |node| seen |= 1 << *node);
+        self.each_node(instance, &mut |node| seen |= 1 << *node);
         seen
     }
 
@@ -486,7 +482,11 @@ impl fmt::Display for State {
         for lease in 0..LEASES {
             let (request, entry) = (&self.requests[lease], &self.store.entries[lease]);
             if request.phase != Phase::Idle || entry.place != Place::Nothing {
-                write!(f, "r{lease}: {:?}, store {:?} #{}; ", request.phase, entry.place, entry.ask)?;
+                write!(
+                    f,
+                    "r{lease}: {:?}, store {:?} #{}; ",
+                    request.phase, entry.place, entry.ask
+                )?;
             }
         }
         write!(f, "in flight: {}", self.calls.len() + self.answers.len())
@@ -497,6 +497,13 @@ impl fmt::Display for State {
 pub(super) fn mask(listed: &[Place; LEASES]) -> Mask {
     let there = |lease: &usize| listed[*lease] != Place::Nothing;
     (0..LEASES).filter(there).fold(0, |leases, lease| leases | (1 << lease))
+}
+
+/// The number after the greatest one seen.
+fn above(seen: u32) -> u8 {
+    let number = u32::BITS - seen.leading_zeros();
+    assert!(number < u32::BITS, "more numbers alive at once than the bounds allow");
+    number as u8
 }
 
 /// How many of the numbers seen are below this one.

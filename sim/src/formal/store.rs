@@ -129,14 +129,7 @@ impl State {
         Reply::Joined(node)
     }
 
-    fn enter(
-        &mut self,
-        config: &Config,
-        lease: usize,
-        ask: u8,
-        want: Mask,
-        order: Order,
-    ) -> Reply {
+    fn enter(&mut self, config: &Config, lease: usize, ask: u8, want: Mask, order: Order) -> Reply {
         if self.store.tombs & (1 << lease) != 0 {
             self.mark = Mark::TombstoneHit;
             return Reply::Left;
@@ -160,7 +153,8 @@ impl State {
             self.store.entries[lease] = Entry { ask, ..Entry::default() };
         }
         let room = |account: &u8| {
-            want & (1 << account) != 0 && self.taken(*account) < config.limits[usize::from(*account)]
+            want & (1 << account) != 0
+                && self.taken(*account) < config.limits[usize::from(*account)]
         };
         if let Some(account) = order.accounts().find(room) {
             self.store.entries[lease].place = Place::Held(account);
