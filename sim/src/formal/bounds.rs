@@ -160,6 +160,7 @@ impl Bounds {
                 let split = Config { split_passes: true, ..narrow(twins) };
                 vec![with(&split, Budget { unknowns: 1, audits: 1, ..NOTHING })]
             }
+            Without::LateHeldDropped => vec![with(&one, NOTHING)],
             Without::AskOrder | Without::NewestAsk => {
                 vec![with(&changing(one), NOTHING)]
             }

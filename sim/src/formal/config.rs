@@ -25,6 +25,8 @@ pub enum Without {
     AskOrderInResync,
     /// Only the reply to the newest ask is acted on.
     NewestAsk,
+    /// A slot that comes after its request's end is not taken.
+    LateHeldDropped,
     /// A grant is claimed before its request is forwarded.
     Claim,
     /// A node stops believing its session before the store ends it.
@@ -49,7 +51,7 @@ pub enum Without {
 
 impl Without {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Tombstones,
         Self::FenceForResync,
         Self::Busy,
@@ -58,6 +60,7 @@ impl Without {
         Self::AskOrder,
         Self::AskOrderInResync,
         Self::NewestAsk,
+        Self::LateHeldDropped,
         Self::Claim,
         Self::Belief,
         Self::Replaces,

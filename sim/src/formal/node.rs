@@ -54,7 +54,9 @@ impl State {
             || request.unknown
             || (listed && config.has(Without::FenceForResync));
         let phase = Phase::Leaving { fence };
-        self.requests[lease] = Request { phase, ..Request::default() };
+        // Nobody listens to its asks any more.
+        let open = if config.has(Without::LateHeldDropped) { [0, 0] } else { request.open };
+        self.requests[lease] = Request { phase, open, ..Request::default() };
         if self.may_send(config, instance) {
             self.send_leave(config, lease, fence);
         }
@@ -142,11 +144,12 @@ impl State {
 
     fn forward(&mut self, lease: usize, account: u8) {
         let bit = 1 << lease;
-        if self.ended & bit != 0 {
-            self.blame(Fault::ForwardAfterEnd);
+        let request = &mut self.requests[lease];
+        let alive = matches!(request.phase, Phase::Waiting | Phase::Held(_));
+        if !alive || self.ended & bit != 0 {
+            self.faults |= Fault::ForwardAfterEnd as u8;
         }
         self.unbacked &= !bit;
-        let request = &mut self.requests[lease];
         request.phase = Phase::Forwarded(account);
         request.newest = 0;
     }
@@ -275,7 +278,8 @@ impl State {
                 continue;
             }
             let newest = request.newest == answer.ask || !config.has(Without::NewestAsk);
-            if !newest || request.phase != Phase::Waiting {
+            let ended = matches!(request.phase, Phase::Leaving { .. });
+            if (!newest || request.phase != Phase::Waiting) && !ended {
                 return;
             }
             match answer.reply {
@@ -286,8 +290,8 @@ impl State {
                     request.phase = Phase::Held(account);
                     request.newest = 0;
                 }
-                Reply::Left => self.blame(Fault::LivingLeaseLeft),
                 Reply::Waiting
+                | Reply::Left
                 | Reply::Done
                 | Reply::Lost
                 | Reply::Joined(_)

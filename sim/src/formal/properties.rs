@@ -50,10 +50,6 @@ fn promises() -> Vec<Property<Protocol>> {
             "I8: nothing is forwarded after its end",
             |_: &Protocol, state: &State| !blamed(state, Fault::ForwardAfterEnd),
         ),
-        Property::always(
-            "I8: a living request is never told that it left",
-            |_: &Protocol, state: &State| !blamed(state, Fault::LivingLeaseLeft),
-        ),
     ]
 }
 

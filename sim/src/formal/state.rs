@@ -193,7 +193,6 @@ pub(super) enum Fault {
     GrantAfterLeave = 1,
     ForwardAfterEnd = 2,
     LiveClaimReaped = 4,
-    LivingLeaseLeft = 8,
 }
 
 /// What the last step did, where that is worth showing as reached.
