@@ -196,6 +196,20 @@ mod tests {
     }
 
     #[test]
+    fn in_small_configurations_asks_are_missed_only_where_wants_change() {
+        for rule in [Without::AskOrder, Without::NewestAsk] {
+            for config in Bounds::without(rule).configs {
+                let owners = [Some(0), None, Some(1)];
+                let wants = [[3, 3], [3, 3], [1, 1]];
+                let budget = Budget { unknowns: 1, passes: 1, ..Budget::default() };
+                let run = check_config(&Config { owners, wants, budget, ..config });
+                eprintln!("without {rule:?}, wants unchanging: {run}");
+                assert!(run.violations.is_empty(), "{run}");
+            }
+        }
+    }
+
+    #[test]
     fn a_violation_comes_with_the_steps_that_lead_to_it() {
         let report = check(&Bounds::without(Without::NewestAsk));
         let text = report.to_string();

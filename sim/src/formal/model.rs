@@ -64,6 +64,10 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
+        // A path that has broken a promise is long enough.
+        if state.faults != 0 {
+            return;
+        }
         for instance in 0..INSTANCES {
             if self.config.leases_of(instance).next().is_some() {
                 self.instance_steps(state, instance, steps);
