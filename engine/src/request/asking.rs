@@ -19,7 +19,6 @@ impl Request {
             claim.again = true;
             return None;
         }
-        let attempt = claim.attempt;
         let node = core.session.node().filter(|_| core.session.can_ask());
         let Some(node) = node else {
             if core.session.is_at_fault() {
@@ -29,10 +28,6 @@ impl Request {
             self.ask_later(core, None);
             return None;
         };
-        if core.session.is_listing((self.id, attempt)) {
-            self.ask_later(core, None);
-            return None;
-        }
         match self.want(core) {
             Some(want) => {
                 self.send_enter(core, node, want);

@@ -12,7 +12,7 @@ use sluice_engine::{
 
 use super::capacity::{Capacity, Flight, UserSlot, fits, since};
 use super::life::{Asks, Billing, Key, Life};
-use super::ops::{concerns, enters, listed, lists, node_of};
+use super::ops::{concerns, enters, listed, node_of};
 use super::seen::{Seen, verdict_name};
 use super::verdicts::{gives_cause, members};
 
@@ -357,8 +357,6 @@ impl Reference {
         let node = self.hosts[host].last_node;
         self.require(enter.ask == call, || format!("{call}: Enter as {}", enter.ask));
         self.require(node == Some(lease.node), || format!("Enter {lease} by node {node:?}"));
-        let unanswered = self.sent.values().any(|sent| lists(&sent.op, lease));
-        self.require(!unanswered, || format!("Enter {lease} while a Resync lists it"));
         let (now, mark) = (self.now, self.mark);
         let Some(life) = self.lives.get_mut(&key).filter(|life| life.finished.is_none()) else {
             return self.complain(format!("Enter {lease} for no live request"));
