@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::gate::{GateIx, LineIx, PoolIx, Use};
 use super::history::{Ending, Fact, Way};
 use super::survey::Hopes;
-use super::{Lease, Ledger};
+use super::{Lease, Ledger, Slot};
 use crate::ids::{Ask, GateId, LeaseId, ModelId, Tag, UserId};
 use crate::store::{Discipline, Enter, Limit, StoreReply, Version, Want};
 use crate::time::Span;
@@ -137,6 +137,10 @@ impl Ledger {
     fn report_opening(&self, id: LeaseId, opens_in: Option<Span>) -> StoreReply {
         let Some(lease) = self.lease(id) else { return StoreReply::Full };
         match (lease.slot, lease.line) {
+            // A grant is not held until it is claimed: a twice-delivered ask must not be told so.
+            (Some(Slot { claim_by: Some(_), .. }), _) => {
+                StoreReply::Waiting { position: 1, tag: lease.tag, opens_in: None }
+            }
             (Some(slot), _) => StoreReply::Held {
                 gate: self.gates.gate(slot.gate).id,
                 tag: lease.tag,

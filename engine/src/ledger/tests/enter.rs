@@ -22,7 +22,7 @@ fn step_1_an_old_ask_reports_a_grant_without_claiming_it() {
     store.leave(1);
     let mut old = store.enter(2, home(B));
     old.ask = Ask(1);
-    assert!(matches!(store.apply(StoreOp::Enter(old)), StoreReply::Held { .. }));
+    assert!(matches!(store.apply(StoreOp::Enter(old)), StoreReply::Waiting { position: 1, .. }));
     store.pass(Span::from_secs(3));
     assert_eq!(store.held(A), 0, "it has passed on");
 }
