@@ -19,7 +19,7 @@ impl Naive {
         }
         if self.lease(id).is_some_and(|lease| enter.ask <= lease.ask) {
             self.note("ask not above the known one");
-            return self.report(id, None);
+            return self.report_unclaimed(id);
         }
         if self.define_user(&enter.want) {
             self.settle(gate_of(&enter.want).expect("a user's"));
@@ -151,6 +151,16 @@ impl Naive {
         let place = Place::Waiting(ticket);
         self.leases.retain(|l| l.id != enter.lease);
         self.leases.push(Lease { id: enter.lease, ask: enter.ask, tag, place });
+    }
+
+    /// What the lease has; of a grant nothing is said but that there is something to wait for.
+    fn report_unclaimed(&mut self, id: LeaseId) -> StoreReply {
+        if self.held_by(id).is_some_and(|held| held.claim_by.is_some()) {
+            self.note("a grant told as waiting");
+            let tag = self.lease(id).expect("it has something").tag;
+            return StoreReply::Waiting { position: 1, tag, opens_in: None };
+        }
+        self.report(id, None)
     }
 
     /// What the lease has.
