@@ -36,6 +36,8 @@ pub(crate) struct Claim {
     pub(crate) unsettled: bool,
     /// The store was the reason: it could not be asked, or did not answer.
     pub(crate) faulted: bool,
+    /// It has been told to wait.
+    pub(crate) waited: bool,
     /// Ask again as soon as the unanswered ask is answered: a grant was pushed, or another want.
     pub(crate) again: bool,
     /// When to ask again.
@@ -56,6 +58,7 @@ impl Claim {
             doubt: false,
             unsettled: true,
             faulted: false,
+            waited: false,
             again: false,
             ask_at: None,
             delay: None,
@@ -79,6 +82,14 @@ impl Claim {
     /// Whether the store may have something under this lease.
     pub(crate) fn may_exist(&self) -> bool {
         self.unsure() || self.standing != Standing::Nothing
+    }
+
+    /// Whether its slot has outlived the ttl of leases.
+    pub(crate) fn has_expired(&self, now: Time, ttl: Option<Span>) -> bool {
+        match (self.standing, ttl) {
+            (Standing::Held { since, .. }, Some(ttl)) => now.since(since) >= ttl,
+            (Standing::Held { .. }, None) | (Standing::Nothing | Standing::Waiting, _) => false,
+        }
     }
 
     /// Whether an `Enter` of it may yet be applied.

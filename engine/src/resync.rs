@@ -96,11 +96,11 @@ fn describe(core: &Core, requests: &Requests, node: NodeId, key: Key, chunk: &mu
     match claim.standing {
         Standing::Held { gate, since, .. } if settled && request.relies_on(claim) => {
             let ttl = core.config.policy.lease_ttl;
-            let ttl = ttl.map(|ttl| ttl.saturating_sub(core.now.since(since)));
-            if ttl == Some(Span::ZERO) {
-                // It has expired in the store; entering it again would only exceed the limit.
+            if claim.has_expired(core.now, ttl) {
+                // The store has taken it back; entering it again would only exceed the limit.
                 return;
             }
+            let ttl = ttl.map(|ttl| ttl.saturating_sub(core.now.since(since)));
             chunk.listing.insert(key);
             chunk.held.push(HeldLease {
                 lease,

@@ -1,2 +1,235 @@
-//! Skeleton.
-fn main() {}
+//! The command line of the simulator.
+#![expect(clippy::print_stdout, reason = "reports are this program's output")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sluice_engine::Preset;
+use sluice_sim::formal::{self, Bounds};
+use sluice_sim::report;
+use sluice_sim::scenario::Scenario;
+use sluice_sim::shrink;
+use sluice_sim::swarm::{self, Care};
+
+/// Runs the scheduler engine in simulated deployments under faults, and checks every run against the
+/// invariants of the design.
+///
+/// A seed makes a scenario: nodes, users, accounts, requests, upstream behaviour and faults. The same
+/// seed always gives the same run, to the byte.
+#[derive(Debug, Parser)]
+#[command(name = "sluice-sim", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one scenario and say what is wrong with it.
+    Run(RunArgs),
+    /// Run many seeds; print those that fail, each with the command that shows it again.
+    Swarm(SwarmArgs),
+    /// Make a failing scenario as small as it goes while the same invariant fails, and print it as JSON.
+    Shrink(RunArgs),
+    /// Check the formal model of the store protocol exhaustively, within its bounds.
+    Formal {
+        /// The large bounds: minutes instead of seconds.
+        #[arg(long)]
+        full: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The seed of the scenario.
+    #[arg(long, required_unless_present = "scenario")]
+    seed: Option<u64>,
+    /// The preset of the scheduling policy.
+    #[arg(long, value_enum, default_value_t = OnePreset::Fair)]
+    preset: OnePreset,
+    /// Take the scenario from this JSON file instead of from a seed.
+    #[arg(long, conflicts_with = "seed")]
+    scenario: Option<PathBuf>,
+    /// Print every transition as one line: milliseconds, node, request, what.
+    #[arg(long, value_enum)]
+    log: Option<Log>,
+    /// Print the scenario as JSON and stop; its output is what `--scenario` takes.
+    #[arg(long)]
+    print_scenario: bool,
+}
+
+#[derive(Debug, Args)]
+struct SwarmArgs {
+    /// The seeds, as A..B without B.
+    #[arg(long, value_parser = range, default_value = "0..1000")]
+    seeds: (u64, u64),
+    /// Which presets to run for every seed.
+    #[arg(long, value_enum, default_value_t = Presets::Both)]
+    preset: Presets,
+    /// Threads; by default as many as there are cores.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Print every failing seed as a line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Stop looking at details: every 16th seed is otherwise run twice and journalled (I17, I18).
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OnePreset {
+    /// The chart to the letter: waiters poll.
+    Seed,
+    /// The default: slots are handed over in order.
+    Fair,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Presets {
+    Both,
+    Seed,
+    Fair,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Log {
+    /// One line a transition.
+    Short,
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let parse = |n: &str| n.trim().parse::<u64>().map_err(|e| format!("{n:?}: {e}"));
+    let (from, to) = text.split_once("..").ok_or("two numbers with `..` between, as 0..1000")?;
+    let (from, to) = (parse(from)?, parse(to)?);
+    if from < to { Ok((from, to)) } else { Err("the first number must be the smaller one".into()) }
+}
+
+fn main() -> ExitCode {
+    // Panics inside a run are reported as violations of their seed, not where they happen.
+    std::panic::set_hook(Box::new(|_| {}));
+    match Cli::parse().command {
+        Command::Run(args) => run(&args),
+        Command::Swarm(args) => run_swarm(&args),
+        Command::Shrink(args) => run_shrink(&args),
+        Command::Formal { full } => run_formal(full),
+    }
+}
+
+fn run_formal(full: bool) -> ExitCode {
+    let begun = Instant::now();
+    let report = formal::check(&if full { Bounds::full() } else { Bounds::quick() });
+    println!("{report}");
+    println!("{} s", begun.elapsed().as_secs());
+    if report.holds() && report.missed().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(args: &RunArgs) -> ExitCode {
+    let Some(scenario) = load(args) else { return ExitCode::from(2) };
+    if args.print_scenario {
+        let text = serde_json::to_string_pretty(&scenario).expect("a scenario is plain data");
+        println!("{text}");
+        return ExitCode::SUCCESS;
+    }
+    report_run(args, &scenario)
+}
+
+fn run_shrink(args: &RunArgs) -> ExitCode {
+    let Some(scenario) = load(args) else { return ExitCode::from(2) };
+    let Some(small) = shrink::shrink(&scenario) else {
+        eprintln!("sluice-sim: nothing is wrong with this scenario");
+        return ExitCode::from(2);
+    };
+    if args.log.is_some() {
+        return report_run(args, &small);
+    }
+    let text = serde_json::to_string_pretty(&small).expect("a scenario is plain data");
+    println!("{text}");
+    ExitCode::FAILURE
+}
+
+fn report_run(args: &RunArgs, scenario: &Scenario) -> ExitCode {
+    let (history, violations) = swarm::run(scenario, Care { twice: true, journal: true });
+    if let Some(Log::Short) = args.log {
+        print!("{}", report::short_log(&history));
+    }
+    println!(
+        "{} requests, {} nodes, {} faults, {} records, digest {}",
+        scenario.arrivals.len(),
+        scenario.nodes.len(),
+        scenario.faults.len(),
+        history.records.len(),
+        &report::digest(&history)[..16],
+    );
+    for violation in &violations {
+        println!("VIOLATION {violation}");
+    }
+    if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The scenario that the arguments name; if there is none, says why.
+fn load(args: &RunArgs) -> Option<Scenario> {
+    let Some(path) = &args.scenario else {
+        let preset = match args.preset {
+            OnePreset::Seed => Preset::Seed,
+            OnePreset::Fair => Preset::Fair,
+        };
+        return Some(Scenario::generate(args.seed.unwrap_or_default(), preset));
+    };
+    let read = std::fs::read_to_string(path).map_err(|e| e.to_string());
+    match read.and_then(|text| serde_json::from_str(&text).map_err(|e| e.to_string())) {
+        Ok(scenario) => Some(scenario),
+        Err(why) => {
+            eprintln!("sluice-sim: {}: {why}", path.display());
+            None
+        }
+    }
+}
+
+fn run_swarm(args: &SwarmArgs) -> ExitCode {
+    let presets: &[Preset] = match args.preset {
+        Presets::Both => &[Preset::Seed, Preset::Fair],
+        Presets::Seed => &[Preset::Seed],
+        Presets::Fair => &[Preset::Fair],
+    };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let jobs = args.jobs.unwrap_or(cores);
+    let quick = args.quick;
+    let care = move |seed: u64| {
+        let close = !quick && seed.is_multiple_of(16);
+        Care { twice: close, journal: close }
+    };
+    let begun = Instant::now();
+    let (mut done, mut failed, mut requests, mut records) = (0_u64, 0_u64, 0, 0);
+    let total = (args.seeds.1 - args.seeds.0) * presets.len() as u64;
+    swarm::swarm(args.seeds, presets, jobs, care, |outcome| {
+        done += 1;
+        requests += outcome.requests;
+        records += outcome.records;
+        if !outcome.violations.is_empty() {
+            failed += 1;
+            if args.json {
+                let line = serde_json::to_string(&outcome).expect("an outcome is plain data");
+                println!("{line}");
+            } else {
+                println!("{}", outcome.command());
+                for violation in &outcome.violations {
+                    println!("    VIOLATION {violation}");
+                }
+            }
+        }
+        if done.is_multiple_of(1_000) {
+            eprintln!("{done} of {total} scenarios, {failed} failed");
+        }
+    });
+    let ms = begun.elapsed().as_millis().max(1);
+    eprintln!(
+        "{done} scenarios ({requests} requests, {records} records) in {}.{} s, {} a second; {failed} failed",
+        ms / 1_000,
+        ms % 1_000 / 100,
+        u128::from(done) * 1_000 / ms,
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

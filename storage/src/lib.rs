@@ -2,12 +2,23 @@
 //!
 //! **Architecture Invariant:** a backend decides nothing. It answers as
 //! [`sluice_engine::ledger::Ledger`] does, or says that it cannot.
+#![expect(
+    clippy::result_large_err,
+    reason = "an operation that is given back goes straight on to `run`; a box would cost more"
+)]
 
 use std::future::Future;
 
 use sluice_engine::{StoreFault, StoreOp, StoreReply, Time};
 
 pub mod fate;
+mod faulty;
+mod memory;
+mod watch;
+
+pub use faulty::FaultyStore;
+pub use memory::MemoryStore;
+pub use watch::{GrantSink, Watch};
 
 /// A store of slots. See [`sluice_engine::store`] for what each operation means.
 pub trait Store: Send + Sync + 'static {

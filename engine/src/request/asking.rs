@@ -22,7 +22,10 @@ impl Request {
         let attempt = claim.attempt;
         let node = core.session.node().filter(|_| core.session.can_ask());
         let Some(node) = node else {
-            self.seeking_mut()?.faulted = true;
+            if core.session.is_at_fault() {
+                self.seeking_mut()?.faulted = true;
+                self.faults_met = true;
+            }
             self.ask_later(core, None);
             return None;
         };
@@ -113,8 +116,12 @@ impl Request {
         }
         claim.pending = None;
         if !same_node {
-            // The lease has another name by now; whatever was done under the old one went with it.
+            // The lease has another name by now; its place in order stays what it was told.
+            if let Ok(StoreReply::Held { tag, .. } | StoreReply::Waiting { tag, .. }) = result {
+                claim.tag = claim.tag.or(Some(tag));
+            }
             claim.fault();
+            self.faults_met = true;
             return self.ask(core);
         }
         match result {
@@ -126,6 +133,7 @@ impl Request {
             Err(fault) => {
                 claim.fault();
                 claim.doubt |= fault == StoreFault::Unknown;
+                self.faults_met = true;
                 self.trail.push(core.now, Decision::Doubt { fault });
                 self.ask_later(core, None);
                 None
@@ -150,6 +158,7 @@ impl Request {
             StoreReply::Waiting { position, tag, opens_in } => {
                 let claim = self.seeking_mut()?;
                 claim.standing = Standing::Waiting;
+                claim.waited = true;
                 claim.tag = Some(tag);
                 let again = claim.again;
                 self.queued(core, position);

@@ -9,7 +9,7 @@ use crate::core::{Core, Kind};
 use crate::ids::{AccountId, Ask, Attempt};
 use crate::lease::Claim;
 use crate::rng::Purpose;
-use crate::select::{self, Aim};
+use crate::select::{self, Aim, Target};
 use crate::store::{BEST_MAX, StoreFault, StoreOp, StoreReply, Surveyed};
 use crate::time::Span;
 use crate::trail::{Decision, Layer, Passed};
@@ -34,7 +34,8 @@ impl Request {
                         return Some(self.or_last_failure(Verdict::NoAccounts));
                     }
                 } else {
-                    self.survey_faulted = true;
+                    self.survey_faulted = core.session.is_at_fault();
+                    self.faults_met |= self.survey_faulted;
                     self.choose_again_later(core);
                 }
                 None
@@ -72,6 +73,7 @@ impl Request {
             return None;
         }
         self.survey_faulted = result.is_err();
+        self.faults_met |= self.survey_faulted;
         self.survey = match result {
             Ok(StoreReply::Surveyed(surveyed)) if current => Survey::Known(surveyed),
             Ok(_) | Err(_) => Survey::None,
@@ -192,9 +194,15 @@ impl Request {
         opens_in: Option<Span>,
         current: bool,
     ) -> Option<Verdict> {
-        if self.aims.first()?.layer == Layer::Sticky {
+        let aim = self.aims.first()?;
+        if aim.layer == Layer::Sticky {
             self.pass_home(core, Passed::Shut);
             return self.next_aim(core);
+        }
+        if matches!(aim.target, Target::Account(_)) {
+            // The one account it waited for has closed; another may be open.
+            self.survey = Survey::None;
+            return self.choose(core);
         }
         if !current {
             self.choose_again_later(core);

@@ -90,6 +90,8 @@ pub(crate) struct Request {
     /// When to survey again.
     survey_at: Option<Time>,
     survey_faulted: bool,
+    /// The store has cost it time: once, at least.
+    faults_met: bool,
     survey_delay: Option<Span>,
     survey_tries: u32,
     ping_at: Option<Time>,
@@ -125,6 +127,7 @@ impl Request {
             deadline: None,
             survey_at: None,
             survey_faulted: false,
+            faults_met: false,
             survey_delay: None,
             survey_tries: 0,
             ping_at,
@@ -259,9 +262,11 @@ impl Request {
 
     /// The end of the present wait has come.
     fn wait_over(&mut self, core: &mut Core) -> Option<Verdict> {
-        let faulted = match self.stage {
-            Stage::Choosing => self.survey_faulted,
-            Stage::User | Stage::Account => self.seeking().is_some_and(|claim| claim.faulted),
+        let (faulted, waited) = match self.stage {
+            Stage::Choosing => (self.survey_faulted, false),
+            Stage::User | Stage::Account => {
+                self.seeking().map_or((true, false), |claim| (claim.faulted, claim.waited))
+            }
             Stage::Billing { .. } | Stage::Upstream { .. } => return None,
         };
         let widens =
@@ -271,7 +276,7 @@ impl Request {
             return self.next_aim(core);
         }
         Some(match self.stage {
-            _ if faulted => Verdict::StoreUnavailable,
+            _ if faulted || (self.faults_met && !waited) => Verdict::StoreUnavailable,
             Stage::User => Verdict::UserWaitTimeout,
             Stage::Choosing | Stage::Account | Stage::Billing { .. } | Stage::Upstream { .. } => {
                 self.or_last_failure(Verdict::AccountWaitTimeout)

@@ -374,6 +374,15 @@ fn a_reload_is_told_to_the_store_and_every_waiter_asks_again() {
 }
 
 #[test]
+fn who_waited_for_one_account_that_closes_chooses_again() {
+    let mut w = World::new(Policy::seed(), &[ONE, ONE]);
+    let (_first, _second) = (w.arrive(), w.arrive());
+    let waits = w.arrive();
+    w.reload(roster(2, Limit::Slots(100), &[Limit::Closed, Limit::Slots(2)]));
+    assert_eq!(w.account_of(waits), Some(2), "it waited for account 1");
+}
+
+#[test]
 fn a_slot_of_an_account_that_the_roster_does_not_offer_is_given_back() {
     let mut w = World::new(Policy::fair(), &[ONE]);
     let newer = roster(2, Limit::Slots(100), &[ONE, ONE]);

@@ -1,0 +1,126 @@
+//! What operators can ask for, on a listener of their own.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use sluice_engine::ledger::LineView;
+use sluice_engine::ledger::history::Line;
+use sluice_engine::store::Limit;
+use sluice_engine::{GateId, LeaseId, ModelId};
+use sluice_storage::Watch;
+
+use crate::directory::Directory;
+use crate::gateway::ACCEPT_PAUSE;
+use crate::net::Net;
+use crate::protocol::error::ApiError;
+use crate::wire::Answer;
+
+/// Serves operators at a listener, for ever.
+pub async fn serve<N: Net, S: Watch>(
+    listener: N::Listener,
+    store: Arc<S>,
+    directory: Arc<Directory>,
+) {
+    loop {
+        let Ok((stream, _)) = N::accept(&listener).await else {
+            // Out of files, for instance: the loop must not spin.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let (store, directory) = (store.clone(), directory.clone());
+        drop(tokio::task::spawn_local(async move {
+            let service = service_fn(|request| {
+                let response = handle(&request, &*store, &directory);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new());
+            // A connection of an operator that breaks concerns nobody else.
+            drop(builder.serve_connection(TokioIo::new(stream), service).await);
+        }));
+    }
+}
+
+fn handle<S: Watch>(
+    request: &Request<Incoming>,
+    store: &S,
+    directory: &Directory,
+) -> Response<Answer> {
+    let (status, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/debug/gates") => match store.view() {
+            Some(view) => (200, gates(&view, directory).to_string()),
+            None => (503, ApiError::new(503, "api_error", "The store cannot tell").to_json()),
+        },
+        (_, "/debug/gates") => {
+            (405, ApiError::new(405, "invalid_request_error", "Method not allowed").to_json())
+        }
+        (_, _) => (404, ApiError::new(404, "not_found_error", "Not found").to_json()),
+    };
+    let json = HeaderValue::from_static("application/json");
+    let response = Response::builder().status(status).header(CONTENT_TYPE, json);
+    response.body(Answer::whole(body)).expect("status and header are good")
+}
+
+/// Who holds and waits for what, since when, in the operator's own names.
+#[must_use]
+pub fn gates(view: &[LineView], directory: &Directory) -> Value {
+    let one = |line: &LineView| {
+        let held = line.held.iter().map(|(lease, since, claimed)| {
+            json!({"lease": lease_name(*lease), "ms": since.as_ms(), "claimed": claimed})
+        });
+        let waiting = line.waiting.iter().map(|(lease, tag, since)| {
+            json!({"lease": lease_name(*lease), "ms": since.as_ms(), "tag": tag.0})
+        });
+        let closed = line.closed.iter().map(|(model, cause, opens_in)| {
+            json!({"model": model.map(|id| model_name(id, directory)),
+                   "cause": format!("{cause:?}"), "opens_in_ms": opens_in.as_ms()})
+        });
+        let (kind, name) = line_name(line.line, directory);
+        json!({
+            "kind": kind, "name": name, "limit": line.limit.map(limit),
+            "held": held.collect::<Vec<_>>(), "waiting": waiting.collect::<Vec<_>>(),
+            "closed": closed.collect::<Vec<_>>(),
+        })
+    };
+    json!({"gates": view.iter().map(one).collect::<Vec<_>>()})
+}
+
+fn lease_name(lease: LeaseId) -> String {
+    lease.to_string()
+}
+
+fn limit(limit: Limit) -> Value {
+    match limit {
+        Limit::Closed => json!("closed"),
+        Limit::Slots(n) => json!(n),
+        Limit::Unlimited => json!("unlimited"),
+    }
+}
+
+fn model_name(id: ModelId, directory: &Directory) -> String {
+    directory.models.get(&id).cloned().unwrap_or_else(|| id.to_string())
+}
+
+fn line_name(line: Line, directory: &Directory) -> (&'static str, String) {
+    match line {
+        Line::Gate(GateId::User(id)) => {
+            let name = directory.users.get(&id).map(|user| user.name.clone());
+            ("user", name.unwrap_or_else(|| id.to_string()))
+        }
+        Line::Gate(GateId::Account(id)) => {
+            let name = directory.accounts.get(&id).map(|account| account.name.clone());
+            ("account", name.unwrap_or_else(|| id.to_string()))
+        }
+        Line::Pool(id) => {
+            let name = directory.pools.get(&id).cloned();
+            ("pool", name.unwrap_or_else(|| id.to_string()))
+        }
+    }
+}

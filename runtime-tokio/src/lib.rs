@@ -1,0 +1,25 @@
+//! The gateway: sockets, HTTP and configuration around the engine.
+//!
+//! **Architecture Invariant:** scheduling is decided in `sluice-engine` alone. Here events are made
+//! of bytes, and actions are carried out.
+
+pub mod auth;
+mod billing;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod directory;
+pub mod driver;
+mod executor;
+pub mod gateway;
+pub mod handler;
+mod mailbox;
+pub mod mock;
+pub mod net;
+mod permit;
+pub mod protocol;
+pub mod serve;
+mod stall;
+pub mod telemetry;
+pub mod upstream;
+pub mod wire;

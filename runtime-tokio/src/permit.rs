@@ -1,0 +1,129 @@
+//! A request's right to be served, and its end.
+//!
+//! The permit lives in what serves the request: first in the handler, then in the response's body.
+//! Whatever drops it (the last byte, a client that leaves, a write that fails, a shutdown) tells
+//! the engine exactly once that the request is over.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use sluice_engine::trail::Trail;
+use sluice_engine::{AccountId, Attempt, Event, Outcome, RequestId, RequestSpec, Time, Verdict};
+use sluice_storage::Watch;
+
+use crate::driver::Driver;
+use crate::mailbox::{Command, Mailbox};
+use crate::telemetry::AccessLog;
+
+/// A request that the engine has not finished, from the engine's side.
+pub(crate) struct Live {
+    pub(crate) mailbox: Mailbox,
+    pub(crate) log: Rc<AccessLog>,
+    /// Nobody serves it any more.
+    orphaned: Cell<bool>,
+    req: RequestId,
+}
+
+impl Live {
+    /// Tells its task to go to an account; if there is none any more, that attempt has ended.
+    pub(crate) fn forward(&self, attempt: Attempt, account: AccountId) -> Option<Event> {
+        if self.orphaned.get() {
+            return Some(Event::Ended { req: self.req, attempt, outcome: Outcome::Cancelled });
+        }
+        self.mailbox.put(Command::Forward { attempt, account });
+        None
+    }
+
+    /// Tells its task that it is over; if there is none any more, only the log is told.
+    pub(crate) fn finish(&self, now: Time, verdict: Verdict, trail: Trail) {
+        self.log.finished(now);
+        if self.orphaned.get() {
+            self.log.write(verdict, &trail);
+        } else {
+            self.mailbox.put(Command::Finish { verdict, trail });
+        }
+    }
+}
+
+/// See the module's documentation.
+pub(crate) struct Permit<S: Watch> {
+    driver: Rc<Driver<S>>,
+    live: Rc<Live>,
+    /// How an open attempt has ended if the permit is dropped now.
+    if_dropped: Cell<Outcome>,
+    /// The engine knows how the request ends, whether or not it has said so.
+    decided: Cell<bool>,
+}
+
+impl<S: Watch> Permit<S> {
+    /// A request arrives.
+    pub(crate) fn arrive(driver: &Rc<Driver<S>>, spec: RequestSpec, log: Rc<AccessLog>) -> Self {
+        let req = driver.mint();
+        let orphaned = Cell::new(false);
+        let live = Rc::new(Live { mailbox: Mailbox::default(), log, orphaned, req });
+        driver.requests.borrow_mut().insert(req, live.clone());
+        let if_dropped = Cell::new(Outcome::Cancelled);
+        let permit = Self { driver: driver.clone(), live, if_dropped, decided: Cell::new(false) };
+        driver.event(Event::Arrived { req, spec });
+        permit
+    }
+
+    /// What is to be done next.
+    pub(crate) async fn next(&self) -> Command {
+        self.live.mailbox.next().await
+    }
+
+    /// Returns when this attempt is to stop.
+    pub(crate) async fn cancelled(&self, attempt: Attempt) {
+        self.live.mailbox.cancelled(attempt).await;
+    }
+
+    /// The first semantic byte is about to be handed to the client.
+    pub(crate) fn started(&self, attempt: Attempt) {
+        self.driver.event(Event::Started { req: self.live.req, attempt });
+    }
+
+    /// The answer is whole, though its connection may still be open.
+    pub(crate) fn whole(&self) {
+        self.if_dropped.set(Outcome::Completed);
+    }
+
+    /// The attempt is over: nothing of it is open any more.
+    pub(crate) fn ended(&self, outcome: Outcome) {
+        if let Some(attempt) = self.live.mailbox.close() {
+            if matches!(outcome, Outcome::Completed) {
+                self.decided.set(true);
+            }
+            self.driver.event(Event::Ended { req: self.live.req, attempt, outcome });
+        }
+    }
+
+    /// The end has been taken note of: from here on only the log is left to be written.
+    pub(crate) fn finished(&self, verdict: Verdict, trail: &Trail) {
+        self.decided.set(true);
+        self.live.log.write(verdict, trail);
+    }
+}
+
+/// What the log says of a request whose client went away before there was a head.
+const STATUS_LEFT: u16 = 499;
+
+impl<S: Watch> Drop for Permit<S> {
+    fn drop(&mut self) {
+        let req = self.live.req;
+        if matches!(self.if_dropped.get(), Outcome::Completed) {
+            self.ended(Outcome::Completed);
+        }
+        while let Some(command) = self.live.mailbox.take() {
+            if let Command::Finish { verdict, trail } = command {
+                self.finished(verdict, &trail);
+            }
+        }
+        self.live.orphaned.set(true);
+        if !self.decided.get() {
+            self.live.log.status(STATUS_LEFT);
+            self.driver.event(Event::Abandoned { req });
+            self.ended(Outcome::Cancelled);
+        }
+    }
+}

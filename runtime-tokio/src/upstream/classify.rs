@@ -1,0 +1,131 @@
+//! What an upstream's refusal means: for the account, for failover, and for the client.
+
+use std::borrow::Cow;
+
+use hyper::HeaderMap;
+use hyper::header::RETRY_AFTER;
+use sluice_engine::store::Scope;
+use sluice_engine::{Outcome, Span, Time};
+
+use crate::protocol::anthropic::{self, UpstreamError};
+use crate::protocol::error::{ApiError, refusal_kind};
+
+/// The time at which a limit is reset, in seconds since the Unix epoch.
+const RESET: &str = "anthropic-ratelimit-unified-reset";
+
+/// What an answer with a status other than 2xx means, and what the client is told if the upstream
+/// refused the request as wrong. `now` counts from the Unix epoch.
+#[must_use]
+pub fn classify(
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: Time,
+) -> (Outcome, Option<ApiError>) {
+    let outcome = match status {
+        429 => Outcome::RateLimited { scope: Scope::Account, retry_after: reset(headers, now) },
+        529 => Outcome::Overloaded { retry_after: retry_after(headers) },
+        401..=403 => Outcome::Unauthorized { status },
+        400..=499 => {
+            let refusal = anthropic::upstream_error(body).map(|error| refusal(status, error));
+            return (Outcome::ClientError { status }, refusal);
+        }
+        500..=599 => Outcome::ServerError { status },
+        // Neither an answer nor an error: nothing that a client could use.
+        _ => Outcome::Unreachable,
+    };
+    (outcome, None)
+}
+
+/// What an `error` event before the first semantic byte means.
+#[must_use]
+pub fn classify_event(data: &[u8]) -> Outcome {
+    let error = anthropic::upstream_error(data);
+    match error.as_ref().map(|error| &*error.kind) {
+        Some("overloaded_error") => Outcome::Overloaded { retry_after: None },
+        Some("rate_limit_error") => {
+            Outcome::RateLimited { scope: Scope::Account, retry_after: None }
+        }
+        Some(_) | None => Outcome::ServerError { status: 500 },
+    }
+}
+
+fn refusal(status: u16, error: UpstreamError) -> ApiError {
+    let kind = Cow::Owned(error.kind);
+    ApiError {
+        kind,
+        message: Cow::Owned(error.message),
+        ..ApiError::new(status, refusal_kind(status), "")
+    }
+}
+
+fn reset(headers: &HeaderMap, now: Time) -> Option<Span> {
+    let at = || number(headers, RESET).map(|secs| Time(secs.saturating_mul(1_000_000)));
+    retry_after(headers).or_else(|| at().map(|at| at.since(now)))
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Span> {
+    number(headers, RETRY_AFTER.as_str()).map(Span::from_secs)
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(status: u16, header: Option<(&'static str, &'static str)>) -> Outcome {
+        let mut headers = HeaderMap::new();
+        if let Some((name, value)) = header {
+            headers.insert(name, value.parse().expect("a header"));
+        }
+        classify(status, &headers, b"", Time(1_000_000)).0
+    }
+
+    #[test]
+    fn a_status_is_an_outcome() {
+        let limited = |secs: Option<u64>| Outcome::RateLimited {
+            scope: Scope::Account,
+            retry_after: secs.map(Span::from_secs),
+        };
+        assert_eq!(outcome(429, None), limited(None));
+        assert_eq!(outcome(429, Some(("retry-after", "7"))), limited(Some(7)));
+        assert_eq!(outcome(429, Some(("retry-after", "soon"))), limited(None));
+        assert_eq!(outcome(429, Some((RESET, "11"))), limited(Some(10)));
+        assert_eq!(outcome(529, None), Outcome::Overloaded { retry_after: None });
+        for status in [401, 402, 403] {
+            assert_eq!(outcome(status, None), Outcome::Unauthorized { status });
+        }
+        for status in [400, 404, 413, 422] {
+            assert_eq!(outcome(status, None), Outcome::ClientError { status });
+        }
+        for status in [500, 502, 503, 504] {
+            assert_eq!(outcome(status, None), Outcome::ServerError { status });
+        }
+        assert_eq!(outcome(302, None), Outcome::Unreachable);
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_upstreams_class_and_words() {
+        let body = br#"{"type":"error","error":{"type":"not_found_error","message":"model: x"}}"#;
+        let (_, refusal) = classify(404, &HeaderMap::new(), body, Time(0));
+        let refusal = refusal.expect("a refusal");
+        assert_eq!((refusal.status, &*refusal.kind), (404, "not_found_error"));
+        assert_eq!(refusal.message, "model: x");
+        assert_eq!(classify(404, &HeaderMap::new(), b"<html>", Time(0)).1, None);
+        assert_eq!(classify(401, &HeaderMap::new(), body, Time(0)).1, None);
+    }
+
+    #[test]
+    fn an_error_event_is_an_outcome() {
+        let of = |kind: &str| {
+            classify_event(format!(r#"{{"type":"error","error":{{"type":"{kind}"}}}}"#).as_bytes())
+        };
+        assert_eq!(of("overloaded_error"), Outcome::Overloaded { retry_after: None });
+        assert!(matches!(of("rate_limit_error"), Outcome::RateLimited { .. }));
+        assert_eq!(of("api_error"), Outcome::ServerError { status: 500 });
+        assert_eq!(classify_event(b"x"), Outcome::ServerError { status: 500 });
+    }
+}

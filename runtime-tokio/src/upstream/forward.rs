@@ -1,0 +1,281 @@
+//! One attempt: a request to one account, and its answer to the client.
+//!
+//! Whatever happens before the first semantic byte is handed to the client is only a failed
+//! attempt; what happens afterwards is told to the client in the stream.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{HeaderMap, Method, Request, Response};
+use sluice_engine::{AccountId, Attempt, Outcome};
+use sluice_storage::Watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::pool::Exchange;
+use super::relay::{Relay, Step};
+use super::{classify::classify, headers};
+use crate::clock::Clock;
+use crate::directory::Account;
+use crate::gateway::Worker;
+use crate::handler::Asked;
+use crate::net::Net;
+use crate::permit::Permit;
+use crate::protocol::anthropic::Usage;
+use crate::protocol::error::ApiError;
+use crate::protocol::json;
+use crate::wire::{CutOff, Wire};
+
+/// The most bytes of an upstream's error that are read.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes of a plain answer that are held before the client is sent any.
+const ANSWER_BYTES_HELD_MAX: usize = 4 * 1024 * 1024;
+/// How long an upstream may take to end a stream whose last event has come.
+const AFTERWORD: Duration = Duration::from_secs(2);
+
+/// How an attempt ended.
+pub(crate) struct End {
+    pub(crate) outcome: Outcome,
+    /// What the upstream said when it refused the request as wrong.
+    pub(crate) refusal: Option<ApiError>,
+    /// The client has been told in its stream that the answer broke off.
+    pub(crate) told: bool,
+}
+
+impl From<Outcome> for End {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, refusal: None, told: false }
+    }
+}
+
+/// One attempt, with all it needs.
+pub(crate) struct Forward<'a, N: Net, S: Watch> {
+    pub(crate) worker: &'a Rc<Worker<N, S>>,
+    pub(crate) permit: &'a Permit<S>,
+    pub(crate) wire: &'a Wire,
+    pub(crate) asked: &'a Asked,
+    pub(crate) attempt: Attempt,
+    pub(crate) account: AccountId,
+}
+
+impl<N: Net, S: Watch> Forward<'_, N, S> {
+    /// Runs the attempt to its end, or until it is cancelled.
+    pub(crate) async fn run(self) -> Result<End, CutOff> {
+        let total = Clock::after(self.worker.total_timeout);
+        tokio::select! {
+            biased; // A cancelled attempt does nothing more, even if it could.
+            () = self.permit.cancelled(self.attempt) => Ok(Outcome::Cancelled.into()),
+            end = self.go(total) => end,
+        }
+    }
+
+    async fn go(&self, total: Instant) -> Result<End, CutOff> {
+        // Gone from the directory while the roster still had it: as good as not there.
+        let Some(account) = self.worker.driver.directory.accounts.get(&self.account) else {
+            return Ok(Outcome::Unreachable.into());
+        };
+        let Some(request) = self.request(account) else {
+            return Ok(Outcome::Unreachable.into());
+        };
+        let sent = self.worker.pool.send(self.account, &account.endpoint, &request);
+        let Ok(Ok((head, exchange))) = timeout_at(total, sent).await else {
+            return Ok(Outcome::Unreachable.into());
+        };
+        let id = head.headers().get("request-id").and_then(|id| id.to_str().ok());
+        self.asked.log.upstream_id(id.map(str::to_owned));
+        if !head.status().is_success() {
+            return Ok(self.refused(&head, exchange, total).await);
+        }
+        let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let events = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
+        if events != self.asked.stream {
+            // Not the kind of answer that was asked for: nothing that the client could read.
+            return Ok(Outcome::Unreachable.into());
+        }
+        let model = account.upstream_model(&self.asked.model).map(|_| self.asked.model.clone());
+        if events {
+            self.stream(&head, exchange, Relay::new(model), total).await
+        } else {
+            self.plain(&head, exchange, model, total).await
+        }
+    }
+
+    /// The request as this account's upstream is to see it. Its credential goes nowhere else.
+    fn request(&self, account: &Account) -> Option<Request<Full<Bytes>>> {
+        let mut body = self.asked.body()?;
+        if let Some(model) = account.upstream_model(&self.asked.model) {
+            let text = std::str::from_utf8(&body).ok()?;
+            body = json::replace_string(text, &["model"], model)?.into();
+        }
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = format!("{}/v1/messages", account.endpoint.prefix).parse().ok()?;
+        let mut headers = headers::up(&self.asked.headers);
+        headers.insert(HOST, HeaderValue::try_from(account.endpoint.authority()).ok()?);
+        let mut key = HeaderValue::try_from(account.api_key.expose()).ok()?;
+        key.set_sensitive(true);
+        debug_assert!(!headers.contains_key(AUTHORIZATION), "no client credential passes");
+        headers.insert("x-api-key", key);
+        *request.headers_mut() = headers;
+        Some(request)
+    }
+
+    async fn refused(&self, head: &Response<()>, mut exchange: Exchange<N>, total: Instant) -> End {
+        let deadline = total.min(Clock::after(self.worker.idle_timeout));
+        let mut body = BytesMut::new();
+        while body.len() < ERROR_BYTES_MAX {
+            match timeout_at(deadline, exchange.chunk()).await {
+                Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk),
+                Ok(None) => {
+                    self.worker.pool.keep(self.account, exchange);
+                    break;
+                }
+                Ok(Some(Err(_))) | Err(_) => break,
+            }
+        }
+        let now = self.worker.driver.clock.now();
+        let status = head.status().as_u16();
+        let (outcome, refusal) = classify(status, head.headers(), &body, now);
+        End { outcome, refusal, told: false }
+    }
+
+    /// The next piece of the answer; `None` at its proper end.
+    async fn chunk(&self, exchange: &mut Exchange<N>, by: Instant) -> Result<Option<Bytes>, ()> {
+        let deadline = by.min(Clock::after(self.worker.idle_timeout));
+        match timeout_at(deadline, exchange.chunk()).await {
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
+            Ok(Some(Err(_))) | Err(_) => Err(()),
+        }
+    }
+
+    /// A plain answer is held until it is whole, if it is not too long: then an upstream that
+    /// breaks off in the middle is only a failed attempt.
+    async fn plain(
+        &self,
+        head: &Response<()>,
+        mut exchange: Exchange<N>,
+        model: Option<String>,
+        total: Instant,
+    ) -> Result<End, CutOff> {
+        let mut held = BytesMut::new();
+        let whole = loop {
+            match self.chunk(&mut exchange, total).await {
+                Ok(Some(chunk)) => held.extend_from_slice(&chunk),
+                Ok(None) => break true,
+                Err(()) => return Ok(Outcome::Unreachable.into()),
+            }
+            if held.len() > ANSWER_BYTES_HELD_MAX {
+                break false;
+            }
+        };
+        if held.is_empty() {
+            return Ok(Outcome::Unreachable.into());
+        }
+        let mut response = Response::new(());
+        *response.status_mut() = head.status();
+        *response.headers_mut() = self.head(head);
+        self.asked.log.status(head.status().as_u16());
+        self.permit.started(self.attempt);
+        if whole {
+            self.worker.pool.keep(self.account, exchange);
+            self.asked.log.usage.set(Usage::of_answer(&held));
+            self.wire.answer(response, named(held.freeze(), model.as_deref()));
+            return Ok(Outcome::Completed.into());
+        }
+        self.asked.forget_body();
+        self.wire.open(response);
+        self.wire.send(held.freeze()).await;
+        loop {
+            match self.chunk(&mut exchange, total).await {
+                Ok(Some(chunk)) => self.wire.send(chunk).await,
+                Ok(None) => {
+                    self.worker.pool.keep(self.account, exchange);
+                    return Ok(Outcome::Completed.into());
+                }
+                Err(()) => {
+                    drop(exchange);
+                    self.permit.ended(Outcome::Truncated);
+                    return Err(CutOff);
+                }
+            }
+        }
+    }
+
+    async fn stream(
+        &self,
+        head: &Response<()>,
+        mut exchange: Exchange<N>,
+        mut relay: Relay,
+        total: Instant,
+    ) -> Result<End, CutOff> {
+        let mut by = total;
+        loop {
+            let chunk = match self.chunk(&mut exchange, by).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => {
+                    if relay.stopped() {
+                        self.worker.pool.keep(self.account, exchange);
+                    }
+                    break;
+                }
+                Err(()) => break,
+            };
+            let step = relay.push(chunk);
+            self.asked.log.usage.set(relay.usage());
+            match step {
+                Step::Failed(outcome) => return Ok(outcome.into()),
+                Step::Start(bytes) => {
+                    self.start(head);
+                    self.wire.send(bytes).await;
+                }
+                Step::Send(bytes) => self.wire.send(bytes).await,
+                Step::Broken(bytes) => {
+                    if !self.wire.opened() {
+                        self.start(head);
+                    }
+                    self.wire.send(bytes).await;
+                    return Ok(End { told: true, ..Outcome::Truncated.into() });
+                }
+            }
+            if relay.stopped() {
+                self.permit.whole();
+                by = total.min(Clock::after(AFTERWORD));
+            }
+        }
+        let outcome = match (relay.stopped(), relay.started()) {
+            (true, _) => Outcome::Completed,
+            (false, true) => Outcome::Truncated,
+            (false, false) => Outcome::Unreachable,
+        };
+        Ok(outcome.into())
+    }
+
+    /// From here on the answer is this attempt's.
+    fn start(&self, head: &Response<()>) {
+        self.asked.forget_body();
+        self.permit.started(self.attempt);
+        if !self.wire.opened() {
+            let mut response = self.asked.stream_head();
+            response.headers_mut().extend(headers::down(head.headers()));
+            self.wire.open(response);
+        }
+        self.asked.log.status(200);
+    }
+
+    fn head(&self, head: &Response<()>) -> HeaderMap {
+        let mut headers = headers::down(head.headers());
+        headers.insert("x-request-id", self.asked.request_id_header());
+        headers
+    }
+}
+
+/// A plain answer with the client's own name for the model.
+fn named(body: Bytes, model: Option<&str>) -> Bytes {
+    let renamed = model.and_then(|model| {
+        json::replace_string(std::str::from_utf8(&body).ok()?, &["model"], model)
+    });
+    renamed.map_or(body, Bytes::from)
+}
