@@ -46,6 +46,7 @@ impl Ledger {
                 return self.claim(id);
             }
             given_up = self.release(id, Ending::Declined);
+            self.leave_line(id);
         }
         let tag = enter.tag.or_else(|| known.map(|(_, tag)| tag));
         let reply = match wanted {
@@ -300,7 +301,6 @@ impl Ledger {
         let key = (id.request, id.attempt);
         let lease = Lease {
             ask,
-            seen: node.awaited.remove(&key).unwrap_or_default(),
             tag,
             since: self.raw,
             model: ModelId(0),
