@@ -6,7 +6,7 @@ use super::gate::{GateIx, LineIx, PoolIx, Use};
 use super::history::{Ending, Fact, Way};
 use super::survey::Hopes;
 use super::{Lease, Ledger, Slot};
-use crate::ids::{Ask, GateId, LeaseId, ModelId, Tag, UserId};
+use crate::ids::{AccountId, Ask, GateId, LeaseId, ModelId, Tag, UserId};
 use crate::store::{Discipline, Enter, Limit, StoreReply, Version, Want};
 use crate::time::Span;
 
@@ -15,7 +15,6 @@ use crate::time::Span;
 pub(super) struct Wanted {
     line: LineIx,
     model: ModelId,
-    best: Vec<GateIx>,
     excluded: Vec<GateIx>,
     pub(super) line_max: Option<u32>,
 }
@@ -47,6 +46,7 @@ impl Ledger {
                 return self.claim(id);
             }
             given_up = self.release(id, Ending::Declined);
+            self.leave_line(id);
         }
         let tag = enter.tag.or_else(|| known.map(|(_, tag)| tag));
         let reply = match wanted {
@@ -79,10 +79,9 @@ impl Ledger {
                 let ix = self.gates.find(GateId::Account(*account))?;
                 Some(Wanted::of_gate(ix, *model, *line_max))
             }
-            Want::Pool { pool, model, best, excluded, line_max } => Some(Wanted {
+            Want::Pool { pool, model, best: _, excluded, line_max } => Some(Wanted {
                 line: LineIx::Pool(self.gates.find_pool(*pool)?),
                 model: *model,
-                best: self.indices(best),
                 excluded: self.indices(excluded),
                 line_max: *line_max,
             }),
@@ -162,7 +161,7 @@ impl Ledger {
     /// Steps 4 to 6, for a lease without a slot.
     fn place(&mut self, enter: &Enter, tag: Option<Tag>, wanted: &Wanted) -> StoreReply {
         let id = enter.lease;
-        if let Some(ix) = self.find_room(id, tag, wanted) {
+        if let Some(ix) = self.find_room(enter, tag, wanted) {
             self.describe(enter, tag, wanted);
             self.assign(id, ix, Way::Entered);
             return self.report(id);
@@ -189,18 +188,24 @@ impl Ledger {
     }
 
     /// Step 4: the first candidate that takes the lease.
-    fn find_room(&mut self, id: LeaseId, tag: Option<Tag>, wanted: &Wanted) -> Option<GateIx> {
+    fn find_room(&mut self, enter: &Enter, tag: Option<Tag>, wanted: &Wanted) -> Option<GateIx> {
+        let id = enter.lease;
         let pool = match wanted.line {
             LineIx::Gate(ix) => return self.takes(ix, id, tag, wanted).then_some(ix),
             LineIx::Pool(pool) => pool,
         };
-        for &ix in &wanted.best {
+        let best: &[AccountId] = match &enter.want {
+            Want::Pool { best, .. } => best,
+            Want::User { .. } | Want::Gate { .. } => &[],
+        };
+        for account in best {
+            let Some(ix) = self.gates.find(GateId::Account(*account)) else { continue };
             let member = self.gates.gate(ix).pools.contains(&pool);
             if member && !wanted.excluded.contains(&ix) && self.takes(ix, id, tag, wanted) {
                 return Some(ix);
             }
         }
-        let mut tried = wanted.best.clone();
+        let mut tried = self.indices(best);
         while let Some(ix) = self.best_of_rest(id, pool, wanted, &tried) {
             if self.takes(ix, id, tag, wanted) {
                 return Some(ix);
@@ -296,7 +301,6 @@ impl Ledger {
         let key = (id.request, id.attempt);
         let lease = Lease {
             ask,
-            seen: node.awaited.remove(&key).unwrap_or_default(),
             tag,
             since: self.raw,
             model: ModelId(0),
@@ -312,13 +316,7 @@ impl Ledger {
 
 impl Wanted {
     fn of_gate(ix: GateIx, model: ModelId, line_max: u32) -> Self {
-        Self {
-            line: LineIx::Gate(ix),
-            model,
-            best: Vec::new(),
-            excluded: Vec::new(),
-            line_max: Some(line_max),
-        }
+        Self { line: LineIx::Gate(ix), model, excluded: Vec::new(), line_max: Some(line_max) }
     }
 
     pub(super) const fn line(&self) -> LineIx {
