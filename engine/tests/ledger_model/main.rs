@@ -7,9 +7,11 @@
 
 mod compare;
 mod coverage;
+mod menu;
 mod naive;
 mod names;
 mod steps;
+mod tampered;
 mod world;
 
 use std::sync::Once;
@@ -18,7 +20,8 @@ use proptest::test_runner::{Config, RngSeed};
 use proptest_state_machine::prop_state_machine;
 use sluice_engine::Ledger;
 
-use compare::{Compare, DIFFERENT, Shifted};
+use compare::{Compare, DIFFERENT};
+use tampered::Shifted;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
