@@ -43,7 +43,9 @@ pub(crate) enum Kind {
     Enter(RequestId, Attempt),
     Survey(RequestId),
     Leave(Key),
-    /// A session's binding, or a probe's proof: nothing follows from the answer.
+    /// A probe's proof: nothing follows from the answer, but for the loss of the session.
+    Proved,
+    /// A session's binding: nothing follows from the answer.
     Note,
 }
 
@@ -89,7 +91,7 @@ impl Core {
         let op = op(self, call);
         let node = match kind {
             Kind::Join { .. } | Kind::Define | Kind::Reap | Kind::Survey(_) | Kind::Note => None,
-            Kind::Beat { .. } | Kind::Resync | Kind::Enter(..) | Kind::Leave(_) => {
+            Kind::Beat { .. } | Kind::Resync | Kind::Enter(..) | Kind::Leave(_) | Kind::Proved => {
                 self.session.node()
             }
         };

@@ -208,7 +208,7 @@ impl Engine {
 
     fn store_answered(&mut self, call: Ask, result: Result<StoreReply, StoreFault>) {
         let Some(Call { node, version, kind }) = self.core.calls.remove(&call) else { return };
-        let same_node = node == self.core.session.node();
+        let same_node = node.is_some() && node == self.core.session.node();
         let lost = result == Ok(StoreReply::Lost);
         if lost && same_node {
             self.lose_session();
@@ -226,7 +226,7 @@ impl Engine {
                 Ok(_) => self.core.debts.paid(key),
                 Err(_) => self.core.leave_failed(key),
             },
-            Kind::Leave(_) | Kind::Note => {}
+            Kind::Leave(_) | Kind::Proved | Kind::Note => {}
             Kind::Join { .. } | Kind::Beat { .. } | Kind::Define | Kind::Reap | Kind::Resync => {
                 let news = self.core.node_answer(call, kind, result);
                 self.act_on(news);

@@ -106,6 +106,11 @@ impl Session {
         self.node.is_some() && self.defined && !self.resuming
     }
 
+    /// Whether it is the store's fault that it cannot be asked, and not just a matter of one answer.
+    pub(crate) const fn is_at_fault(&self) -> bool {
+        self.node.is_none() || self.define.tries > 0 || self.resync.tries > 0
+    }
+
     /// Whether an unanswered `Resync` lists this lease.
     pub(crate) fn is_listing(&self, key: Key) -> bool {
         self.pass.as_ref().is_some_and(|pass| pass.is_listing(key))
@@ -257,7 +262,7 @@ impl Core {
             Kind::Define => session.define,
             Kind::Reap => session.reap,
             Kind::Resync => session.resync,
-            Kind::Enter(..) | Kind::Survey(_) | Kind::Leave(_) | Kind::Note => {
+            Kind::Enter(..) | Kind::Survey(_) | Kind::Leave(_) | Kind::Proved | Kind::Note => {
                 return NodeNews::None;
             }
         };
@@ -274,7 +279,7 @@ impl Core {
             Kind::Define => return self.define_answer(result.is_ok()),
             Kind::Reap => self.reap_answer(&result),
             Kind::Resync => return NodeNews::ResyncAnswered(result.map(|_| ())),
-            Kind::Enter(..) | Kind::Survey(_) | Kind::Leave(_) | Kind::Note => {}
+            Kind::Enter(..) | Kind::Survey(_) | Kind::Leave(_) | Kind::Proved | Kind::Note => {}
         }
         NodeNews::None
     }

@@ -122,7 +122,9 @@ fn guide(addresses: Addresses, upstream: SocketAddr) -> String {
     let Addresses { listen, admin } = addresses;
     let admin = admin.map_or_else(String::new, |admin| format!("http://{admin}"));
     let line = serde_json::json!({
-        "gateway": format!("http://{listen}"), "admin": admin, "upstream": format!("http://{upstream}"),
+        "gateway": format!("http://{listen}"),
+        "admin": admin,
+        "upstream": format!("http://{upstream}"),
     });
     let call = |flags: &str, user: &str, stream: &str| {
         format!(

@@ -1,5 +1,5 @@
-//! What a configuration says, in the form the gateway looks things up in: the roster for the engine,
-//! and for everybody else names, keys, balances and where accounts live.
+//! What a configuration says, in the form the gateway looks things up in: the roster for the
+//! engine, and for everybody else names, keys, balances and where accounts live.
 //!
 //! Ids are digests of names, so that they are the same on every node and after every restart.
 

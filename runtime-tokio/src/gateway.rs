@@ -1,7 +1,7 @@
 //! One worker of the gateway: its engine, its connections, its requests.
 //!
-//! Generic over sockets and store, so that a simulation runs it unchanged. Everything in it stays on
-//! one thread.
+//! Generic over sockets and store, so that a simulation runs it unchanged. Everything in it stays
+//! on one thread.
 
 use std::cell::Cell;
 use std::convert::Infallible;

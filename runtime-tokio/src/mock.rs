@@ -1,8 +1,8 @@
 //! A made-up upstream that speaks the Messages protocol, for the demo and for tests.
 //!
 //! How it behaves is set for each key; what happens to the n-th request of a key follows from the
-//! seed alone. It counts what is open at once for each key, which is how tests judge limits from the
-//! upstream's side.
+//! seed alone. It counts what is open at once for each key, which is how tests judge limits from
+//! the upstream's side.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! A request's right to be served, and its end.
 //!
 //! The permit lives in what serves the request: first in the handler, then in the response's body.
-//! Whatever drops it (the last byte, a client that leaves, a write that fails, a shutdown) tells the
-//! engine exactly once that the request is over.
+//! Whatever drops it (the last byte, a client that leaves, a write that fails, a shutdown) tells
+//! the engine exactly once that the request is over.
 
 use std::cell::Cell;
 use std::rc::Rc;

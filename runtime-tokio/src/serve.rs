@@ -29,8 +29,8 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
 }
 
-/// Runs a gateway with a store in memory until the process is told to stop. `ready` is called once it
-/// can be reached.
+/// Runs a gateway with a store in memory until the process is told to stop. `ready` is called once
+/// it can be reached.
 ///
 /// # Errors
 /// A configuration that makes no sense, or an address that cannot be listened at.

@@ -1,9 +1,9 @@
 //! What the client is sent, from one straight line of code.
 //!
-//! A request is served by one future, its *flow*. Until the flow has decided on a head it is polled by
-//! the handler; afterwards it lives in the response's body and is polled by whoever reads that. One
-//! frame at a time: a client that does not read stops its own flow and nobody else's. Dropping the
-//! body drops the flow and all it holds.
+//! A request is served by one future, its *flow*. Until the flow has decided on a head it is polled
+//! by the handler; afterwards it lives in the response's body and is polled by whoever reads that.
+//! One frame at a time: a client that does not read stops its own flow and nobody else's. Dropping
+//! the body drops the flow and all it holds.
 
 use std::cell::Cell;
 use std::fmt;

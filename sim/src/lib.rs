@@ -2,10 +2,12 @@
 //!
 //! A seed makes a [`scenario::Scenario`] (plain data), [`des`] runs it and writes down a
 //! [`history::History`], [`check`] judges the history. Nothing here decides anything that the engine
-//! or the ledger decides; the checkers never look into either.
+//! or the ledger decides; the checkers never look into either. [`formal`] stands apart: a small model
+//! of the store protocol, checked exhaustively.
 
 pub mod check;
 pub mod des;
+pub mod formal;
 pub mod history;
 pub mod report;
 pub mod scenario;

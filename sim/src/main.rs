@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sluice_engine::Preset;
+use sluice_sim::formal::{self, Bounds};
 use sluice_sim::report;
 use sluice_sim::scenario::Scenario;
 use sluice_sim::shrink;
@@ -32,6 +33,12 @@ enum Command {
     Swarm(SwarmArgs),
     /// Make a failing scenario as small as it goes while the same invariant fails, and print it as JSON.
     Shrink(RunArgs),
+    /// Check the formal model of the store protocol exhaustively, within its bounds.
+    Formal {
+        /// The large bounds: minutes instead of seconds.
+        #[arg(long)]
+        full: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -107,7 +114,17 @@ fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Swarm(args) => run_swarm(&args),
         Command::Shrink(args) => run_shrink(&args),
+        Command::Formal { full } => run_formal(full),
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the person who waits is told how long it took")]
+fn run_formal(full: bool) -> ExitCode {
+    let begun = Instant::now();
+    let report = formal::check(&if full { Bounds::full() } else { Bounds::quick() });
+    println!("{report}");
+    println!("{} s", begun.elapsed().as_secs());
+    if report.holds() && report.missed().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(args: &RunArgs) -> ExitCode {
@@ -172,6 +189,7 @@ fn load(args: &RunArgs) -> Option<Scenario> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the person who waits is told how long it took")]
 fn run_swarm(args: &SwarmArgs) -> ExitCode {
     let presets: &[Preset] = match args.preset {
         Presets::Both => &[Preset::Seed, Preset::Fair],

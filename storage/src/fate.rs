@@ -1,5 +1,5 @@
-//! What may happen to an operation on its way to a store and back: plain data from a seed, shared by
-//! [`crate::FaultyStore`] and the discrete-event simulation.
+//! What may happen to an operation on its way to a store and back: plain data from a seed, shared
+//! by [`crate::FaultyStore`] and the discrete-event simulation.
 
 use serde::{Deserialize, Serialize};
 use sluice_engine::Span;

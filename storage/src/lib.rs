@@ -4,7 +4,7 @@
 //! [`sluice_engine::ledger::Ledger`] does, or says that it cannot.
 #![expect(
     clippy::result_large_err,
-    reason = "an operation that is given back goes straight on to `run`; a box for it would cost more"
+    reason = "an operation that is given back goes straight on to `run`; a box would cost more"
 )]
 
 use std::future::Future;

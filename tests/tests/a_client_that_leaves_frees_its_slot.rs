@@ -9,7 +9,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 fn plan(behaviour: Behaviour) -> Plan {
-    Plan::default().user("alice", 1, "").account("one", 1, behaviour, "")
+    // Nothing but the client's leaving ends a wait.
+    let patience = "[policy]\nuser_patience_ms = 3600000\nwait_total_max_ms = 3600000\n";
+    Plan::default().user("alice", 1, "").account("one", 1, behaviour, "").settings(patience)
 }
 
 fn asking(world: &Rc<World>, stream: bool) -> JoinHandle<u16> {

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use super::gate::{GateIx, LineIx, PoolIx, Use};
 use super::history::{Ending, Fact, Way};
 use super::survey::Hopes;
-use super::{Lease, Ledger};
-use crate::ids::{Ask, GateId, LeaseId, ModelId, Tag, UserId};
+use super::{Lease, Ledger, Slot};
+use crate::ids::{AccountId, Ask, GateId, LeaseId, ModelId, Tag, UserId};
 use crate::store::{Discipline, Enter, Limit, StoreReply, Version, Want};
 use crate::time::Span;
 
@@ -15,7 +15,6 @@ use crate::time::Span;
 pub(super) struct Wanted {
     line: LineIx,
     model: ModelId,
-    best: Vec<GateIx>,
     excluded: Vec<GateIx>,
     pub(super) line_max: Option<u32>,
 }
@@ -32,6 +31,11 @@ impl Ledger {
         self.with_lease(id, |lease| lease.ask = enter.ask);
         // A user's raised limit may serve this very lease, so what it has is looked at afterwards.
         let wanted = self.wanted(&enter.want);
+        if let (Want::User { .. }, Some(LineIx::Gate(ix))) =
+            (&enter.want, wanted.as_ref().map(Wanted::line))
+        {
+            self.settle(ix);
+        }
         let known = self.lease(id).map(|lease| (lease.slot, lease.tag));
         let mut given_up = None;
         if let Some((Some(slot), _)) = known {
@@ -42,6 +46,7 @@ impl Ledger {
                 return self.claim(id);
             }
             given_up = self.release(id, Ending::Declined);
+            self.leave_line(id);
         }
         let tag = enter.tag.or_else(|| known.map(|(_, tag)| tag));
         let reply = match wanted {
@@ -74,17 +79,16 @@ impl Ledger {
                 let ix = self.gates.find(GateId::Account(*account))?;
                 Some(Wanted::of_gate(ix, *model, *line_max))
             }
-            Want::Pool { pool, model, best, excluded, line_max } => Some(Wanted {
+            Want::Pool { pool, model, best: _, excluded, line_max } => Some(Wanted {
                 line: LineIx::Pool(self.gates.find_pool(*pool)?),
                 model: *model,
-                best: self.indices(best),
                 excluded: self.indices(excluded),
                 line_max: *line_max,
             }),
         }
     }
 
-    /// The user's gate, with the newest limit; settled if that raised it.
+    /// The user's gate, with the newest limit.
     pub(super) fn define_user(&mut self, user: UserId, limit: Limit, version: Version) -> GateIx {
         let limit = limit.normal();
         let (ix, made) = self.gates.make(GateId::User(user));
@@ -96,9 +100,6 @@ impl Ledger {
             let former = core::mem::replace(&mut self.gates.hot[ix as usize].limit, limit);
             if former != limit || made {
                 self.note(|_| Fact::Limited { gate: GateId::User(user), limit });
-            }
-            if former < limit {
-                self.settle(ix);
             }
         }
         ix
@@ -135,6 +136,10 @@ impl Ledger {
     fn report_opening(&self, id: LeaseId, opens_in: Option<Span>) -> StoreReply {
         let Some(lease) = self.lease(id) else { return StoreReply::Full };
         match (lease.slot, lease.line) {
+            // A grant is not held until it is claimed: a twice-delivered ask must not be told so.
+            (Some(Slot { claim_by: Some(_), .. }), _) => {
+                StoreReply::Waiting { position: 1, tag: lease.tag, opens_in: None }
+            }
             (Some(slot), _) => StoreReply::Held {
                 gate: self.gates.gate(slot.gate).id,
                 tag: lease.tag,
@@ -156,7 +161,7 @@ impl Ledger {
     /// Steps 4 to 6, for a lease without a slot.
     fn place(&mut self, enter: &Enter, tag: Option<Tag>, wanted: &Wanted) -> StoreReply {
         let id = enter.lease;
-        if let Some(ix) = self.find_room(id, tag, wanted) {
+        if let Some(ix) = self.find_room(enter, tag, wanted) {
             self.describe(enter, tag, wanted);
             self.assign(id, ix, Way::Entered);
             return self.report(id);
@@ -183,18 +188,24 @@ impl Ledger {
     }
 
     /// Step 4: the first candidate that takes the lease.
-    fn find_room(&mut self, id: LeaseId, tag: Option<Tag>, wanted: &Wanted) -> Option<GateIx> {
+    fn find_room(&mut self, enter: &Enter, tag: Option<Tag>, wanted: &Wanted) -> Option<GateIx> {
+        let id = enter.lease;
         let pool = match wanted.line {
             LineIx::Gate(ix) => return self.takes(ix, id, tag, wanted).then_some(ix),
             LineIx::Pool(pool) => pool,
         };
-        for &ix in &wanted.best {
+        let best: &[AccountId] = match &enter.want {
+            Want::Pool { best, .. } => best,
+            Want::User { .. } | Want::Gate { .. } => &[],
+        };
+        for account in best {
+            let Some(ix) = self.gates.find(GateId::Account(*account)) else { continue };
             let member = self.gates.gate(ix).pools.contains(&pool);
             if member && !wanted.excluded.contains(&ix) && self.takes(ix, id, tag, wanted) {
                 return Some(ix);
             }
         }
-        let mut tried = wanted.best.clone();
+        let mut tried = self.indices(best);
         while let Some(ix) = self.best_of_rest(id, pool, wanted, &tried) {
             if self.takes(ix, id, tag, wanted) {
                 return Some(ix);
@@ -290,7 +301,6 @@ impl Ledger {
         let key = (id.request, id.attempt);
         let lease = Lease {
             ask,
-            seen: node.awaited.remove(&key).unwrap_or_default(),
             tag,
             since: self.raw,
             model: ModelId(0),
@@ -306,13 +316,7 @@ impl Ledger {
 
 impl Wanted {
     fn of_gate(ix: GateIx, model: ModelId, line_max: u32) -> Self {
-        Self {
-            line: LineIx::Gate(ix),
-            model,
-            best: Vec::new(),
-            excluded: Vec::new(),
-            line_max: Some(line_max),
-        }
+        Self { line: LineIx::Gate(ix), model, excluded: Vec::new(), line_max: Some(line_max) }
     }
 
     pub(super) const fn line(&self) -> LineIx {

@@ -125,11 +125,11 @@ impl Health {
 
     /// Whether nothing has to be looked at.
     pub(super) fn is_plain(&self, raw: Time) -> bool {
-        self.models.is_empty() && self.account.is_settled(raw)
+        self.account.is_settled(raw) && self.models.values().all(|key| key.is_settled(raw))
     }
 
     pub(super) fn is_clean(&self, raw: Time) -> bool {
-        self.models.is_empty() && self.account.is_clean(raw)
+        self.account.is_clean(raw) && self.models.values().all(|key| key.is_clean(raw))
     }
 
     /// Folds a mark in. Says which key it closed, or whose closing it lengthened.
@@ -189,15 +189,6 @@ impl Health {
     fn ok(&mut self, of: Option<ModelId>, at: Fold) {
         if let Some(key) = self.key_mut(of).filter(|key| at.granted >= key.closed_stamp) {
             key.ok();
-        }
-        self.forget_if_clean(of, at.raw);
-    }
-
-    pub(super) fn forget_if_clean(&mut self, of: Option<ModelId>, raw: Time) {
-        if let Some(model) = of
-            && self.models.get(&model).is_some_and(|key| key.is_clean(raw))
-        {
-            self.models.remove(&model);
         }
     }
 

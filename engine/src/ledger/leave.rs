@@ -122,7 +122,6 @@ impl Ledger {
     }
 
     fn prove(&mut self, ix: GateIx, account: AccountId, lease: LeaseId) {
-        let raw = self.raw;
         let health = &mut self.gates.gate_mut(ix).health;
         let mut proved = Vec::new();
         let models = health.models.iter_mut().map(|(model, key)| (Some(*model), key));
@@ -133,7 +132,6 @@ impl Ledger {
             }
         }
         for model in proved {
-            self.gates.gate_mut(ix).health.forget_if_clean(model, raw);
             self.note(|_| Fact::Proved { account, model });
         }
     }

@@ -68,13 +68,18 @@ struct Slot {
     expires: Option<Time>,
 }
 
+impl Slot {
+    /// Whether it ends as an unclaimed grant rather than by its ttl: whichever is due first.
+    fn passes_on(&self) -> bool {
+        self.claim_by.is_some_and(|claim_by| self.expires.is_none_or(|at| claim_by <= at))
+    }
+}
+
 /// What a lease has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Lease {
     /// The highest known.
     ask: Ask,
-    /// The newest resync pass that has listed or spared it.
-    seen: Ask,
     tag: Tag,
     /// On the raw clock: since when it has what it has.
     since: Time,
@@ -114,9 +119,9 @@ struct Node {
     tombstones: BTreeMap<Key, Time>,
     /// The same in order of time, with some that have been renewed since.
     tombstones_by_end: VecDeque<(Time, Key)>,
-    /// Busy leases that nothing is known of yet, and the resync pass that has spared them.
-    #[serde(with = "as_list")]
-    awaited: BTreeMap<Key, Ask>,
+    /// What the newest resync passes have listed, known or not: the first ask of a busy lease may yet
+    /// arrive, and the call of an older pass.
+    passes: BTreeMap<Ask, BTreeSet<Key>>,
 }
 
 /// See the module's documentation.
@@ -179,6 +184,7 @@ impl Ledger {
         if !matches!(op, StoreOp::Survey { .. }) {
             self.advance(now);
             self.work_off_due(DUE_PER_OP);
+            self.drop_idle();
         }
         let reply = if self.names_the_dead(&op) { StoreReply::Lost } else { self.run(now, op) };
         self.drop_idle();
@@ -324,8 +330,8 @@ impl Ledger {
         }
     }
 
-    /// Forgets what says nothing any more. At the end of an operation only: until then every place
-    /// in the arrays that somebody has looked up stays what it is.
+    /// Forgets what says nothing any more. Before and after an operation, never during it: every place
+    /// in the arrays that it has looked up stays what it is.
     fn drop_idle(&mut self) {
         while let Some(line) = self.idle.pop() {
             match line {

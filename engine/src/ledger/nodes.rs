@@ -26,7 +26,7 @@ impl Ledger {
             leases: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             tombstones_by_end: VecDeque::new(),
-            awaited: BTreeMap::new(),
+            passes: BTreeMap::new(),
         };
         self.nodes.insert(node, record);
         self.instances.insert(instance.clone(), node);
@@ -101,7 +101,7 @@ impl Ledger {
                         continue;
                     }
                     if left == 0 {
-                        return StoreReply::Reaped { more: true };
+                        break;
                     }
                     left -= 1;
                     self.counters.leases_reaped += 1;
@@ -109,14 +109,15 @@ impl Ledger {
                 }
             }
         }
+        let mut more = self.due_now();
         for node in dead {
-            if let Some(record) = self.nodes.remove(&node)
-                && self.instances.get(&record.instance) == Some(&node)
-            {
+            if self.nodes.get(&node).is_some_and(|record| !record.leases.is_empty()) {
+                more = true;
+            } else if let Some(record) = self.nodes.remove(&node) {
                 self.instances.remove(&record.instance);
             }
         }
-        StoreReply::Reaped { more: self.due_now() }
+        StoreReply::Reaped { more }
     }
 }
 

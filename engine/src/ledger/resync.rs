@@ -2,28 +2,25 @@
 
 use alloc::vec::Vec;
 
-use super::gate::GateIx;
+use super::gate::{GateIx, LineIx};
 use super::history::{Ending, Way};
 use super::{Key, Ledger};
-use crate::ids::{Ask, GateId, LeaseId, NodeId};
+use crate::ids::{Ask, GateId, LeaseId, ModelId, NodeId};
 use crate::store::{Enter, HeldLease, Limit, Resync, StoreReply, Version, WaitingLease, Want};
 
 impl Ledger {
     pub(super) fn resync(&mut self, resync: Resync) -> StoreReply {
-        let Resync { node, ask, as_of, busy, held, waiting, last } = resync;
-        self.spare(node, as_of, busy);
-        for lease in held.into_iter().filter(|held| held.lease.node == node) {
-            if self.is_news(lease.lease, ask) {
-                self.hold(lease, ask);
+        self.see(&resync);
+        let Resync { node, ask, as_of, busy: _, held, waiting, last } = resync;
+        for listed in held.into_iter().filter(|held| held.lease.node == node) {
+            if self.is_news(listed.lease, ask) {
+                self.hold(listed, ask);
             }
-            self.with_lease(lease.lease, |lease| lease.seen = lease.seen.max(as_of));
         }
-        for lease in waiting.into_iter().filter(|waiting| waiting.lease.node == node) {
-            let id = lease.lease;
-            if self.is_news(id, ask) {
-                self.wait(lease, ask);
+        for listed in waiting.into_iter().filter(|waiting| waiting.lease.node == node) {
+            if self.is_news(listed.lease, ask) {
+                self.wait(listed, ask);
             }
-            self.with_lease(id, |lease| lease.seen = lease.seen.max(as_of));
         }
         if last {
             self.leave_orphans(node, as_of);
@@ -32,18 +29,17 @@ impl Ledger {
         StoreReply::Done
     }
 
-    /// Notes busy leases as seen. The first ask of one may yet arrive before the pass is over.
-    fn spare(&mut self, node: NodeId, as_of: Ask, busy: Vec<LeaseId>) {
-        let mut absent = Vec::new();
-        for lease in busy.into_iter().filter(|lease| lease.node == node) {
-            let seen = self.with_lease(lease, |lease| lease.seen = lease.seen.max(as_of));
-            if seen.is_none() {
-                absent.push(((lease.request, lease.attempt), as_of));
-            }
-        }
-        if let Some(record) = self.nodes.get_mut(&node) {
-            record.awaited.retain(|_, seen| *seen >= as_of);
-            record.awaited.extend(absent);
+    /// Notes the leases that the call lists as seen by its pass.
+    fn see(&mut self, resync: &Resync) {
+        let Some(record) = self.nodes.get_mut(&resync.node) else { return };
+        let held = resync.held.iter().map(|held| held.lease);
+        let waiting = resync.waiting.iter().map(|waiting| waiting.lease);
+        let listed = resync.busy.iter().copied().chain(held).chain(waiting);
+        let own = listed.filter(|lease| lease.node == resync.node);
+        let seen = record.passes.entry(resync.as_of).or_default();
+        seen.extend(own.map(|lease| (lease.request, lease.attempt)));
+        while record.passes.len() > PASSES_MAX {
+            record.passes.pop_first();
         }
     }
 
@@ -70,7 +66,10 @@ impl Ledger {
         self.with_lease(id, |lease| {
             lease.ask = ask;
             lease.tag = held.tag;
-            lease.model = held.model;
+            lease.model = match held.gate {
+                GateId::User(_) => ModelId(0),
+                GateId::Account(_) => held.model,
+            };
             lease.ttl = held.ttl;
         });
         if !self.gates.hot[ix as usize].has_room() {
@@ -97,21 +96,23 @@ impl Ledger {
 
     fn wait(&mut self, waiting: WaitingLease, ask: Ask) {
         let WaitingLease { lease: id, want, tag, patience, ttl } = waiting;
-        let slot = self.lease(id).map(|lease| lease.slot.is_some());
-        if slot == Some(true) {
-            self.with_lease(id, |lease| lease.ask = ask);
-            return;
-        }
         match &want {
             Want::Gate { account, .. } => {
-                self.make_account(*account);
+                let ix = self.make_account(*account);
+                self.idle.push(LineIx::Gate(ix));
             }
             Want::Pool { pool, .. } => {
-                self.gates.make_pool(*pool);
+                let ix = self.gates.make_pool(*pool);
+                self.idle.push(LineIx::Pool(ix));
             }
             Want::User { .. } => {}
         }
-        let Some(wanted) = self.wanted(&want) else { return };
+        let wanted = self.wanted(&want);
+        if self.lease(id).is_some_and(|lease| lease.slot.is_some()) {
+            self.with_lease(id, |lease| lease.ask = ask);
+            return;
+        }
+        let Some(wanted) = wanted else { return };
         if self.lease(id).is_some_and(|lease| lease.line != Some(wanted.line())) {
             self.leave_line(id);
         }
@@ -127,14 +128,20 @@ impl Ledger {
         let Some(record) = self.nodes.get(&node) else { return };
         let orphan = |key: &Key| LeaseId { node, request: key.0, attempt: key.1 };
         let leases = record.leases.iter();
-        let unseen = leases.filter(|(_, lease)| lease.ask <= as_of && lease.seen < as_of);
+        let seen = |key: &Key| record.passes.get(&as_of).is_some_and(|seen| seen.contains(key));
+        let unseen = leases.filter(|(key, lease)| lease.ask <= as_of && !seen(key));
         let orphans: Vec<LeaseId> = unseen.map(|(key, _)| orphan(key)).collect();
         for lease in orphans {
             self.counters.leases_orphaned += 1;
-            self.remove(lease, Ending::Orphaned);
+            self.leave_line(lease);
+            self.release(lease, Ending::Orphaned);
+            self.forget(lease);
         }
     }
 }
+
+/// Passes of a node whose notes are kept. Two overlap when a call comes late, after a reconnect.
+const PASSES_MAX: usize = 4;
 
 /// For a user's slot that comes without its limit: below every roster's.
 const UNKNOWN_LIMIT: (Limit, Version) = (Limit::Closed, Version { stamp: 0, digest: 0 });

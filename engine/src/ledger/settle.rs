@@ -219,7 +219,7 @@ impl Ledger {
     pub(super) fn lease_due(&mut self, id: LeaseId) {
         let Some(lease) = self.lease(id) else { return };
         let how = match lease.slot {
-            Some(slot) if slot.claim_by.is_some_and(|at| at <= self.clock) => {
+            Some(slot) if slot.passes_on() => {
                 self.counters.grants_passed_on += 1;
                 Ending::PassedOn
             }

@@ -19,18 +19,15 @@ impl Request {
             claim.again = true;
             return None;
         }
-        let attempt = claim.attempt;
         let node = core.session.node().filter(|_| core.session.can_ask());
         let Some(node) = node else {
-            self.seeking_mut()?.faulted = true;
-            self.faults_met = true;
+            if core.session.is_at_fault() {
+                self.seeking_mut()?.faulted = true;
+                self.faults_met = true;
+            }
             self.ask_later(core, None);
             return None;
         };
-        if core.session.is_listing((self.id, attempt)) {
-            self.ask_later(core, None);
-            return None;
-        }
         match self.want(core) {
             Some(want) => {
                 self.send_enter(core, node, want);

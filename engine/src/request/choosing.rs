@@ -34,8 +34,8 @@ impl Request {
                         return Some(self.or_last_failure(Verdict::NoAccounts));
                     }
                 } else {
-                    self.survey_faulted = true;
-                    self.faults_met = true;
+                    self.survey_faulted = core.session.is_at_fault();
+                    self.faults_met |= self.survey_faulted;
                     self.choose_again_later(core);
                 }
                 None

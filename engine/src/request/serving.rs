@@ -88,7 +88,7 @@ impl Request {
         if let Some(node) = core.session.node().filter(|_| probe) {
             let lease = core.lease(node, (self.id, of));
             let change = HealthChange::Proved(lease);
-            core.call(Kind::Note, |_, _| StoreOp::Health { account, model: None, change });
+            core.call(Kind::Proved, |_, _| StoreOp::Health { account, model: None, change });
         }
         None
     }

@@ -55,8 +55,9 @@ pub enum Want {
 /// no probe or the probe is this lease.
 ///
 /// 1. A tombstone answers `Left`. An ask not above the lease's known one changes nothing and reports
-///    what the lease has (a grant is reported as `Held` but not claimed; `opens_in` is `None`); a
-///    lease that has nothing has no known ask.
+///    what the lease has (a grant, which it does not claim, as `Waiting` at position 1: the same ask may
+///    come twice, and only a claimed slot may be forwarded on; `opens_in` is `None`); a lease that has
+///    nothing has no known ask.
 /// 2. Held or granted on a usable gate inside the want: `Held`, the grant is claimed.
 /// 3. Held or granted elsewhere: that slot is given up; the rest follows with the lease's tag; the old
 ///    gate is settled at the end.

@@ -1,7 +1,7 @@
 //! One attempt: a request to one account, and its answer to the client.
 //!
-//! Whatever happens before the first semantic byte is handed to the client is only a failed attempt;
-//! what happens afterwards is told to the client in the stream.
+//! Whatever happens before the first semantic byte is handed to the client is only a failed
+//! attempt; what happens afterwards is told to the client in the stream.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -151,8 +151,8 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
     }
 
-    /// A plain answer is held until it is whole, if it is not too long: then an upstream that breaks
-    /// off in the middle is only a failed attempt.
+    /// A plain answer is held until it is whole, if it is not too long: then an upstream that
+    /// breaks off in the middle is only a failed attempt.
     async fn plain(
         &self,
         head: &Response<()>,

@@ -142,8 +142,8 @@ impl<N: Net> Pool<N> {
         }
     }
 
-    /// Sends a request and waits for the answer's head. If a kept connection breaks before any byte of
-    /// an answer, as one that the upstream was about to close does, a new one is tried, once.
+    /// Sends a request and waits for the answer's head. If a kept connection breaks before any byte
+    /// of an answer, as one that the upstream was about to close does, a new one is tried, once.
     pub(crate) async fn send(
         &self,
         account: AccountId,

@@ -104,3 +104,28 @@ fn a_counter_at_the_end_of_time_still_counts() {
     assert!(matches!(reply, StoreReply::Joined { .. }));
     assert_eq!(Ledger::new(Time(0)).epoch(), 1);
 }
+
+#[test]
+fn a_grant_whose_ttl_ends_before_its_claim_window_expires() {
+    let mut store = Store::new(1, 0);
+    store.holds(1, pool(), A);
+    let mut brief = store.enter(2, pool());
+    brief.ttl = Some(Span::from_secs(2));
+    store.apply(StoreOp::Enter(brief));
+    store.leave(1);
+    store.now = store.now + Span::from_secs(4);
+    store.beat();
+    let counters = store.ledger.counters();
+    assert_eq!((counters.leases_expired, counters.grants_passed_on), (1, 0));
+}
+
+#[test]
+fn a_users_gate_that_the_due_list_empties_is_forgotten_before_the_operation() {
+    let mut store = Store::new(1, 0);
+    let mut brief = store.enter(1, user(3, 5));
+    brief.ttl = Some(Span::from_secs(1));
+    store.apply(StoreOp::Enter(brief));
+    store.now = store.now + Span::from_secs(1);
+    store.ask(2, user(1, 4));
+    store.waits(3, user(1, 4), 1);
+}

@@ -22,7 +22,7 @@ fn step_1_an_old_ask_reports_a_grant_without_claiming_it() {
     store.leave(1);
     let mut old = store.enter(2, home(B));
     old.ask = Ask(1);
-    assert!(matches!(store.apply(StoreOp::Enter(old)), StoreReply::Held { .. }));
+    assert!(matches!(store.apply(StoreOp::Enter(old)), StoreReply::Waiting { position: 1, .. }));
     store.pass(Span::from_secs(3));
     assert_eq!(store.held(A), 0, "it has passed on");
 }
@@ -281,4 +281,19 @@ fn a_ttl_runs_from_the_grant() {
     assert_eq!(store.held(A), 1);
     store.pass(Span::from_secs(1));
     assert_eq!((store.held(A), store.ledger.counters().leases_expired), (0, 2));
+}
+
+#[test]
+fn polling_counts_in_a_line_until_the_lease_moves() {
+    let mut store = Store::polled(1, 1);
+    store.holds(1, home(A), A);
+    store.holds(9, home(B), B);
+    store.waits(2, pool(), 1);
+    store.leave(1);
+    store.holds(2, pool(), A);
+    store.waits(3, pool(), 2);
+    store.leave(9);
+    store.holds(2, home(B), B);
+    store.holds(4, home(A), A);
+    store.waits(5, pool(), 2);
 }

@@ -242,3 +242,31 @@ fn a_closing_draws_one_stamp_and_other_marks_none() {
     store.pass(Span::from_secs(1));
     assert_eq!(store.holds(3, home(A), A), Tag(next.0 + 3));
 }
+
+#[test]
+fn a_models_key_remembers_its_closing_after_a_success() {
+    let mut store = Store::new(9, 0);
+    for request in 1..=2 {
+        store.holds(request, home(A), A);
+    }
+    store.leave_with(1, close(Scope::Model, 1));
+    store.pass(Span::from_secs(1));
+    store.holds(3, home(A), A);
+    store.leave_with(3, Some(Mark::Ok));
+    store.leave_with(2, close(Scope::Model, 60));
+    assert_eq!(opens_in(&mut store), None, "from before the closing");
+}
+
+#[test]
+fn the_cause_of_a_closing_changes_only_with_its_end() {
+    let mut store = Store::new(9, 0);
+    for request in 1..=3 {
+        store.holds(request, home(A), A);
+    }
+    store.leave_with(1, Some(Mark::Quarantine));
+    let cause = |store: &Store| store.ledger.view()[0].closed[0].1;
+    store.leave_with(2, close(Scope::Account, 60));
+    assert_eq!(cause(&store), Cause::Quarantined);
+    store.leave_with(3, close(Scope::Account, 61));
+    assert_eq!(cause(&store), Cause::RateLimited);
+}

@@ -132,3 +132,20 @@ fn tombstones_are_forgotten_by_beats() {
     assert_eq!(left(&store), 1);
     assert_eq!(store.ask(7, pool()), StoreReply::Left);
 }
+
+#[test]
+fn an_emptied_session_is_forgotten_though_others_are_not_reaped_yet() {
+    let mut store = Store::new(9, 0);
+    let first = store.node;
+    store.holds(1, pool(), A);
+    store.node = store.join("two", None, false);
+    store.holds(1, pool(), A);
+    store.holds(2, pool(), A);
+    let second = store.node;
+    store.node = store.join("three", None, false);
+    store.pass(Span::from_secs(10));
+    assert_eq!(store.apply(StoreOp::Reap { max: 2 }), StoreReply::Reaped { more: true });
+    let left: Vec<NodeId> = store.ledger.nodes.keys().copied().collect();
+    assert!(!left.contains(&first) && left.contains(&second));
+    store.join("one", None, false);
+}

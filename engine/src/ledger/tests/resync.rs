@@ -239,3 +239,50 @@ fn a_held_users_slot_without_a_limit_leaves_a_known_limit_alone() {
     store.leave(1);
     assert!(matches!(store.ask(3, user(9, 0)), StoreReply::Held { .. }));
 }
+
+#[test]
+fn orphans_and_raised_limits_are_settled_at_the_end_only() {
+    let mut store = Store::new(1, 1);
+    store.holds(1, home(A), A);
+    store.waits(2, home(A), 1);
+    let list = resync(&store, store.asks);
+    send(&mut store, list);
+    assert_eq!(store.granted(), [], "2 is an orphan, too");
+
+    assert!(matches!(store.ask(3, user(1, 5)), StoreReply::Held { .. }));
+    let tag = store.waits(4, user(1, 5), 1);
+    let limit = Some((Limit::Slots(2), Version { stamp: 6, digest: 0 }));
+    let gate = GateId::User(USER);
+    let mut list = resync(&store, 0);
+    list.held = [3, 5].map(|n| HeldLease { gate, limit, ..held(store.lease(n), A) }).to_vec();
+    list.waiting = vec![waiting(store.lease(4), user(1, 6), tag)];
+    send(&mut store, list);
+    assert_eq!((store.granted(), store.ledger.held(gate)), (vec![], 2));
+}
+
+#[test]
+fn the_want_of_a_listed_ticket_sets_its_users_limit_also_when_it_is_held() {
+    let mut store = Store::new(1, 1);
+    let StoreReply::Held { tag, .. } = store.ask(1, user(1, 5)) else { panic!("there is room") };
+    store.waits(2, user(1, 5), 1);
+    let mut list = resync(&store, 0);
+    list.waiting = vec![waiting(store.lease(1), user(2, 6), tag)];
+    send(&mut store, list);
+    assert_eq!(store.granted(), [2]);
+}
+
+#[test]
+fn a_lease_that_was_listed_stays_spared_when_it_comes_back_during_the_pass() {
+    let mut store = Store::new(9, 0);
+    let late = store.enter(1, pool());
+    let as_of = store.asks;
+    let mut list = resync(&store, as_of);
+    list.held = vec![held(store.lease(1), A)];
+    list.last = false;
+    send(&mut store, list);
+    store.leave(1);
+    store.apply(StoreOp::Enter(late));
+    let list = resync(&store, as_of);
+    send(&mut store, list);
+    assert_eq!(store.held(A), 1);
+}
