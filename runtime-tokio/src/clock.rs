@@ -1,13 +1,14 @@
 //! The only file that asks what time it is.
 //!
-//! Time is counted by tokio's clock from a start that is read once, so that a paused or simulated
-//! runtime governs it, and so that it never goes back. A node must not believe in its session for
-//! longer than the store does, also not after the machine slept: that wants a clock that runs
-//! through suspend (CLOCK_BOOTTIME), while tokio's stands still (CLOCK_MONOTONIC). A machine that
-//! is suspended may therefore believe for up to the belief span too long after it wakes.
+//! A node must not believe in its session for longer than the store does, also not after the machine
+//! slept. The system's clock therefore runs through suspend (CLOCK_BOOTTIME); timers, which tokio
+//! counts on CLOCK_MONOTONIC, are set from it anew at every turn. A clock begun elsewhere counts by
+//! tokio's, so that a paused or simulated runtime governs it. Neither ever goes back.
+#![expect(clippy::disallowed_methods, reason = "this is the clock")]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use sluice_engine::{Span, Time};
 use tokio::time::Instant;
 
@@ -15,7 +16,15 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Time,
-    since: Instant,
+    since: Since,
+}
+
+/// When it was `start`.
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    /// Since the machine's boot, suspended or not.
+    Boot(Duration),
+    Runtime(Instant),
 }
 
 impl Clock {
@@ -23,13 +32,13 @@ impl Clock {
     #[must_use]
     pub fn system() -> Self {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self::starting_at(Time(micros(unix)))
+        Self { start: Time(micros(unix)), since: Since::Boot(since_boot()) }
     }
 
-    /// Begins now, at a time of the caller's choosing.
+    /// Begins now, at a time of the caller's choosing, and counts by tokio's clock.
     #[must_use]
     pub fn starting_at(start: Time) -> Self {
-        Self { start, since: Instant::now() }
+        Self { start, since: Since::Runtime(Instant::now()) }
     }
 
     /// When it began.
@@ -41,13 +50,17 @@ impl Clock {
     /// The time now, in microseconds since the Unix epoch unless begun elsewhere.
     #[must_use]
     pub fn now(&self) -> Time {
-        self.start + Span(micros(self.since.elapsed()))
+        let gone = match self.since {
+            Since::Boot(then) => since_boot().saturating_sub(then),
+            Since::Runtime(then) => then.elapsed(),
+        };
+        self.start + Span(micros(gone))
     }
 
     /// The moment of the runtime's clock at which this clock will show `time`.
     #[must_use]
     pub fn instant(&self, time: Time) -> Instant {
-        self.since + duration(time.since(self.start))
+        Instant::now() + duration(time.since(self.now()))
     }
 
     /// A deadline so far from now.
@@ -55,6 +68,12 @@ impl Clock {
     pub fn after(wait: Duration) -> Instant {
         Instant::now() + wait
     }
+}
+
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let secs = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(secs, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -118,6 +118,7 @@ fn main() -> ExitCode {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the person who waits is told how long it took")]
 fn run_formal(full: bool) -> ExitCode {
     let begun = Instant::now();
     let report = formal::check(&if full { Bounds::full() } else { Bounds::quick() });
@@ -188,6 +189,7 @@ fn load(args: &RunArgs) -> Option<Scenario> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the person who waits is told how long it took")]
 fn run_swarm(args: &SwarmArgs) -> ExitCode {
     let presets: &[Preset] = match args.preset {
         Presets::Both => &[Preset::Seed, Preset::Fair],

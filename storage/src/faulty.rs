@@ -40,6 +40,7 @@ const OPERATIONS: u64 = 0;
 impl<S: Store> FaultyStore<S> {
     /// `store`, whose clock shows `start` now, behind a road with these rates of mishaps.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "a road has a clock of its own, tokio's")]
     pub fn new(store: S, start: Time, seed: Seed, rates: Rates) -> Self {
         let road = Arc::new(Road { store, start, since: Instant::now() });
         Self { road, rates, seed, sent: AtomicU64::new(0) }

@@ -24,8 +24,8 @@ struct Told {
     waiting: [bool; 2],
     full: [bool; 2],
     shut: bool,
-    /// Whether an ask had no certain answer.
-    fault: bool,
+    /// When an ask first had no certain answer.
+    fault: Option<Time>,
 }
 
 /// Judges I15.
@@ -127,7 +127,9 @@ impl Owners {
         let last = told.last.entry(enter.lease.attempt).or_insert([(Time::ZERO, false); 2]);
         *last = [(at, result.is_ok()), last[0]];
         let account = usize::from(enter.lease.attempt.0 > 0);
-        told.fault |= result.is_err();
+        if result.is_err() {
+            told.fault.get_or_insert(at);
+        }
         if let Ok(reply) = result {
             told.waiting[account] |= matches!(reply, StoreReply::Waiting { .. });
             told.full[account] |= matches!(reply, StoreReply::Full);
@@ -150,7 +152,9 @@ impl Owners {
                 if last.0 == case.at && before.0 > Time::ZERO { before.1 } else { last.1 }
             })
         };
-        let stood_still = !told.fault && lately(&self.thawed, request.arrived);
+        // A deadline beats an answer that comes at the same moment.
+        let fault = told.fault.is_some_and(|fault| fault < case.at);
+        let stood_still = !fault && lately(&self.thawed, request.arrived);
         match *verdict {
             Verdict::Upstream { account, attempt, outcome } => must(
                 request.tries.last().is_some_and(|t| {
@@ -188,7 +192,7 @@ impl Owners {
             Verdict::AccountLineFull => must(told.full[1], "no account's line was full"),
             // The account's share of all waiting may be used up before its first answer.
             Verdict::AccountWaitTimeout => must(
-                if told.waiting[1] { certain(false) } else { told.waiting[0] && !told.fault }
+                if told.waiting[1] { certain(false) } else { told.waiting[0] && !fault }
                     || stood_still,
                 "it was not told to wait for an account",
             ),

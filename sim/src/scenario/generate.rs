@@ -28,7 +28,7 @@ impl Scenario {
         let anchors = anchors(&setting.policy);
         let arrivals = arrivals(seed, &setting, safety_end, &anchors);
         let rosters = rosters(seed, &setting);
-        let faults = faults(seed, &setting, safety_end, &anchors, &rosters);
+        let faults = faults(seed, &setting, &arrivals, safety_end, &anchors, &rosters);
         Self {
             seed,
             preset,
@@ -187,7 +187,8 @@ fn failure(d: &mut Draw) -> Answer {
         _ => Outcome::Truncated,
     };
     let end = if d.chance(1, 8) { d.ms(0, 5_000) } else { d.ms(0, 100) };
-    let begun = matches!(outcome, Outcome::Truncated);
+    // An error within a stream is classified like one before it.
+    let begun = matches!(outcome, Outcome::Truncated) || d.chance(1, 8);
     Answer { first_byte: begun.then_some(Span(end.0 / 2)), end, outcome }
 }
 
@@ -220,6 +221,7 @@ fn rosters(seed: Seed, setting: &Setting) -> Vec<Roster> {
 fn faults(
     seed: Seed,
     setting: &Setting,
+    arrivals: &[Arrival],
     end: Time,
     anchors: &[Span],
     rosters: &[Roster],
@@ -238,7 +240,15 @@ fn faults(
     for n in 0..count {
         let mut d = Draw::scenario(seed, 13, n);
         let kind = d.weighted(&weights);
-        let at = if clustered { first + d.near(anchors) } else { d.before(end) };
+        // In the middle of a request's conversation with the store, around a deadline, or anywhere.
+        let at = match d.range(0, 2) {
+            0 if !arrivals.is_empty() => {
+                let one = d.range(0, arrivals.len() as u64 - 1) as usize;
+                arrivals[one].at + d.ms(0, 40)
+            }
+            1 if clustered => first + d.near(anchors),
+            _ => d.before(end),
+        };
         // The store's clock is set once at most: a session promises no more than that.
         if kind == 6 && core::mem::replace(&mut clock_set, true) {
             continue;
@@ -310,9 +320,10 @@ fn fault(
 
 /// How long something is away.
 fn pause(d: &mut Draw, anchors: &[Span]) -> Span {
-    match d.range(0, 2) {
+    match d.range(0, 3) {
         0 => d.ms(0, 300),
-        1 => d.ms(2_000, 16_000),
+        1 => d.ms(2_000, 10_000),
+        2 => d.ms(10_000, 20_000),
         _ => d.near(anchors),
     }
 }

@@ -184,12 +184,7 @@ fn nodes(d: &mut Draw) -> Vec<NodeSpec> {
         .map(|index| NodeSpec {
             name: format!("node-{index}"),
             offset: Span::from_ms(d.pick(&[0, 1, 5_000, 86_400_000])),
-            delay_max: d.pick(&[
-                Span::ZERO,
-                Span::from_us(300),
-                Span::from_ms(3),
-                Span::from_ms(20),
-            ]),
+            delay_max: Span::from_us(d.pick(&[0, 300, 3_000, 20_000, 100_000])),
             instant,
             spurious,
         })

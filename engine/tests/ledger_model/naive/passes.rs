@@ -82,7 +82,8 @@ impl Naive {
                 self.account_or_new(account);
             }
             GateId::User(user) => {
-                let (limit, version) = listed.limit.unwrap_or((Limit::Closed, Version::default()));
+                let (limit, version) =
+                    listed.limit.unwrap_or_else(|| (Limit::Closed, Version::default()));
                 match self.users.iter_mut().find(|u| u.id == user) {
                     None => self.users.push(User { id: user, limit, version }),
                     Some(known) if listed.limit.is_some() && version >= known.version => {
