@@ -169,7 +169,7 @@ fn two_beats_that_do_not_fit_bring_a_resync_which_puts_the_store_right() {
     // A lease that the engine does not know: a leave got lost in a fail-over.
     let stray = crate::store::Enter {
         lease: crate::LeaseId { node, request: crate::RequestId(999), attempt: crate::Attempt(1) },
-        ask: crate::Ask(1),
+        ask: Ask(1),
         want: crate::store::Want::Gate {
             account: AccountId(2),
             model: crate::ModelId(1),
