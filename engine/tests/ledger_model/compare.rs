@@ -20,10 +20,13 @@ pub(crate) const DIFFERENT: &str = "the store is not as the naive model";
 
 /// A store that is compared.
 pub(crate) trait Subject {
-    fn begin(start: Time) -> Self;
+    fn begin(start: Time) -> Self
+    where
+        Self: Sized;
     fn apply(&mut self, now: Time, op: StoreOp) -> (StoreReply, Vec<Grant>);
     fn held(&self, gate: GateId) -> u32;
     fn due_now(&self) -> bool;
+    fn account_shut(&self, account: AccountId) -> bool;
     fn counters(&self) -> Counters;
     fn looks(&self) -> Vec<Look>;
     /// What it finds wrong with itself.
@@ -45,6 +48,10 @@ impl Subject for Ledger {
 
     fn due_now(&self) -> bool {
         Self::due_now(self)
+    }
+
+    fn account_shut(&self, account: AccountId) -> bool {
+        Self::account_shut(self, account)
     }
 
     fn counters(&self) -> Counters {
@@ -83,8 +90,8 @@ pub(crate) struct System<S> {
 }
 
 impl<S: Subject> System<S> {
-    pub(crate) fn new(start: u64) -> Self {
-        Self { store: S::begin(Time(start)), names: Names::default(), log: String::new() }
+    pub(crate) fn new(store: S) -> Self {
+        Self { store, names: Names::default(), log: String::new() }
     }
 
     /// What the world has just done is done here.
@@ -110,6 +117,10 @@ impl<S: Subject> System<S> {
         let users = (1..=4).map(|id| GateId::User(UserId(id)));
         for gate in users.chain((1..=6).map(|id| GateId::Account(AccountId(id)))) {
             same(&format!("held({gate})"), &naive.held(gate), &self.store.held(gate))?;
+        }
+        for id in (1..=6).map(AccountId) {
+            let what = format!("account_shut({id})");
+            same(&what, &naive.account_shut(id), &self.store.account_shut(id))?;
         }
         same("due_now", &naive.due_now(), &self.store.due_now())?;
         let looks: Vec<Look> = naive.view().into_iter().map(|look| self.names.look(look)).collect();
@@ -143,7 +154,7 @@ impl<S: Subject> StateMachineTest for Compare<S> {
     type Reference = World;
 
     fn init_test(world: &World) -> System<S> {
-        let mut system = System::new(world.setup.start);
+        let mut system = System::new(S::begin(Time(world.setup.start)));
         demand(system.follow(world));
         system
     }
@@ -157,41 +168,5 @@ impl<S: Subject> StateMachineTest for Compare<S> {
 fn demand(followed: Result<(), String>) {
     if let Err(difference) = followed {
         panic!("{difference}");
-    }
-}
-
-/// The naive store itself, which draws other numbers: the comparison must not mind.
-pub(crate) struct Shifted(Naive);
-
-impl Subject for Shifted {
-    fn begin(start: Time) -> Self {
-        let mut naive = Naive::new(start);
-        naive.counter += 1_000;
-        Self(naive)
-    }
-
-    fn apply(&mut self, now: Time, op: StoreOp) -> (StoreReply, Vec<Grant>) {
-        self.0.counter += 3;
-        self.0.apply(now, &op)
-    }
-
-    fn held(&self, gate: GateId) -> u32 {
-        self.0.held(gate)
-    }
-
-    fn due_now(&self) -> bool {
-        self.0.due_now()
-    }
-
-    fn counters(&self) -> Counters {
-        self.0.counters
-    }
-
-    fn looks(&self) -> Vec<Look> {
-        self.0.view()
-    }
-
-    fn broken(&self) -> Vec<String> {
-        Vec::new()
     }
 }

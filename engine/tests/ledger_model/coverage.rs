@@ -8,30 +8,21 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use proptest_state_machine::ReferenceStateMachine;
 use sluice_engine::store::{Discipline, HomeState, StoreOp, StoreReply};
 
+use crate::steps::Step;
 use crate::world::{Done, World};
 
 /// Sequences that are counted, each of up to 200 steps.
 const CASES: u32 = 1_000;
 
-/// Calls `see` with the world of each fixed sequence after its beginning and after each step; the
-/// sequence is left when `see` says so.
-pub(crate) fn walk(cases: u32, mut see: impl FnMut(u32, &World) -> bool) {
+/// The same sequences every time: a world at its beginning, and the steps in it.
+pub(crate) fn sequences(cases: u32) -> impl Iterator<Item = (World, Vec<Step>)> {
     let config = Config { rng_seed: RngSeed::Fixed(7), ..Config::default() };
     let mut runner = TestRunner::new(config);
-    let sequences = World::sequential_strategy(1..=200);
-    for case in 0..cases {
-        let tree = sequences.new_tree(&mut runner).expect("nothing is rejected");
-        let (mut world, steps, _) = tree.current();
-        if !see(case, &world) {
-            continue;
-        }
-        for step in steps {
-            world = World::apply(world, &step);
-            if !see(case, &world) {
-                break;
-            }
-        }
-    }
+    let any = World::sequential_strategy(1..=200);
+    (0..cases).map(move |_| {
+        let (world, steps, _) = any.new_tree(&mut runner).expect("nothing is rejected").current();
+        (world, steps)
+    })
 }
 
 fn name_of(reply: &StoreReply) -> &'static str {
@@ -83,31 +74,32 @@ fn details(done: &Done) -> Vec<&'static str> {
     names
 }
 
+fn count_step(counts: &mut BTreeMap<&'static str, u32>, world: &mut World) {
+    let mut count = |name| *counts.entry(name).or_default() += 1;
+    world.naive.notes.drain(..).for_each(&mut count);
+    world.done.iter().flat_map(details).for_each(&mut count);
+    if world.naive.due_now() {
+        count("due entries left over");
+    }
+    match world.naive.discipline {
+        Discipline::Poll => count("steps in Poll"),
+        Discipline::Settle => count("steps in Settle"),
+    }
+}
+
 /// What must happen, and how often at least.
 const FLOOR: &[(&str, u32)] = &[];
 
 #[test]
 fn the_sequences_get_everywhere() {
-    let mut counts: BTreeMap<&'static str, u32> = BTreeMap::new();
-    let mut count = |name| *counts.entry(name).or_default() += 1;
-    let mut noted = 0;
-    walk(CASES, |_, world| {
-        if world.naive.notes.len() < noted {
-            noted = 0;
+    let mut counts = BTreeMap::new();
+    for (mut world, steps) in sequences(CASES) {
+        count_step(&mut counts, &mut world);
+        for step in steps {
+            world.step(&step);
+            count_step(&mut counts, &mut world);
         }
-        world.naive.notes[noted..].iter().copied().for_each(&mut count);
-        noted = world.naive.notes.len();
-        world.done.iter().flat_map(details).for_each(&mut count);
-        if world.naive.due_now() {
-            count("due entries left over");
-        }
-        if world.naive.discipline == Discipline::Poll {
-            count("steps in Poll");
-        } else {
-            count("steps in Settle");
-        }
-        true
-    });
+    }
     if std::env::var_os("SLUICE_COUNTS").is_some() {
         eprintln!("{counts:#?}");
     }

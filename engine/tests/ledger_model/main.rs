@@ -7,9 +7,11 @@
 
 mod compare;
 mod coverage;
+mod menu;
 mod naive;
 mod names;
 mod steps;
+mod tampered;
 mod world;
 
 use std::sync::Once;
@@ -18,7 +20,8 @@ use proptest::test_runner::{Config, RngSeed};
 use proptest_state_machine::prop_state_machine;
 use sluice_engine::Ledger;
 
-use compare::{Compare, DIFFERENT, Shifted};
+use compare::{Compare, DIFFERENT};
+use tampered::Shifted;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -33,7 +36,7 @@ fn config(cases: u32) -> Config {
     QUIET.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let text = info.payload_as_str().unwrap_or_default();
+            let text = payload(info);
             if !text.starts_with(DIFFERENT) {
                 usual(info);
             }
@@ -64,4 +67,11 @@ prop_state_machine! {
 
     #[test]
     fn drawing_other_numbers_is_no_difference(sequential 1..=200 => Compare<Shifted>);
+}
+
+/// What a panic says.
+fn payload<'a>(info: &'a std::panic::PanicHookInfo<'_>) -> &'a str {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }

@@ -241,6 +241,14 @@ fn a_closing_draws_one_stamp_and_other_marks_none() {
     store.leave_with(2, close(Scope::Model, 1));
     store.pass(Span::from_secs(1));
     assert_eq!(store.holds(3, home(A), A), Tag(next.0 + 3));
+
+    store.leave_with(3, Some(Mark::Ok));
+    store.holds(4, pool_for(OTHER, &[]), A);
+    let last = store.holds(5, pool_for(OTHER, &[]), A);
+    store.leave_with(4, close(Scope::Account, 1));
+    store.leave_with(5, close(Scope::Account, 2));
+    store.pass(Span::from_secs(2));
+    assert_eq!(store.holds(6, home(A), A), Tag(last.0 + 3), "lengthening draws nothing");
 }
 
 #[test]

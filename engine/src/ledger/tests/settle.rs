@@ -12,8 +12,11 @@ fn the_least_tag_among_the_own_line_and_the_pools_gets_the_slot() {
     assert!(second < third);
     store.leave(1);
     assert_eq!(store.granted(), [2]);
+    store.waits(4, pool(), 1);
     store.leave(2);
     assert_eq!(store.granted(), [3]);
+    store.leave(3);
+    assert_eq!(store.granted(), [4]);
 }
 
 #[test]
@@ -93,15 +96,15 @@ fn a_grant_that_nobody_claims_passes_on_after_three_seconds() {
     assert_eq!(waiting, [4], "2 stood where it had stood and has been granted");
 }
 
-#[test]
-fn nobody_takes_a_place_that_settle_would_give_to_a_lesser_tag() {
+/// Account A opens now for its model, behind more due entries than one operation works off; requests
+/// 2, 3 and 4 wait for it in the pool's line.
+fn opening_late() -> Store {
     let mut store = Store::new(2, 0);
     store.holds(1, home(A), A);
     store.leave_with(1, close(Scope::Model, 9));
     for request in 2..5 {
         store.waits(request, pool(), request as u32 - 1);
     }
-    // More falls due at the opening than one operation works off, so it comes after the newcomer.
     for request in 10..19 {
         let mut brief = store.enter(request, home(A));
         brief.tag = Some(Tag(1));
@@ -110,9 +113,25 @@ fn nobody_takes_a_place_that_settle_would_give_to_a_lesser_tag() {
     }
     store.pass(Span::from_secs(8));
     store.now = store.now + Span::from_secs(1);
-    let asked = store.ask(20, pool_for(MODEL, &[]));
+    store
+}
+
+#[test]
+fn nobody_takes_a_place_that_settle_would_give_to_a_lesser_tag() {
+    let mut store = opening_late();
+    let asked = store.ask(20, pool());
     assert_eq!(store.granted(), [2], "the least is the probe");
     assert!(matches!(asked, StoreReply::Waiting { position: 3, .. }), "{asked:?}");
+}
+
+#[test]
+fn who_has_the_least_tag_takes_its_place_though_others_wait() {
+    let mut store = opening_late();
+    let mut first = store.enter(20, pool());
+    first.tag = Some(Tag(2));
+    let asked = store.apply(StoreOp::Enter(first));
+    assert!(matches!(asked, StoreReply::Held { probe: true, .. }), "{asked:?}");
+    assert_eq!(store.granted(), []);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use sluice_engine::ids::{AccountId, GateId, LeaseId, ModelId};
 use sluice_engine::store::{
-    Cause, Discipline, HealthChange, Limit, MODEL_KEYS_MAX, Mark, PoolDef, Scope, Want,
+    Cause, HealthChange, Limit, MODEL_KEYS_MAX, Mark, PoolDef, Scope, Want,
 };
 use sluice_engine::time::{Span, Time};
 
@@ -258,19 +258,6 @@ impl Naive {
         if key.probe.take().is_some() {
             self.note("a probe left Ok");
         }
-        self.forget_clean(id);
-    }
-
-    /// CONCESSION A6
-    fn forget_clean(&mut self, id: AccountId) {
-        let account = self.account_mut(id).expect("it is there");
-        account.keys.retain(|k| {
-            k.model.is_none()
-                || k.half_open
-                || k.failures > 0
-                || k.ejections > 0
-                || k.quarantines > 0
-        });
     }
 
     fn fold_failed(&mut self, id: AccountId, model: Option<ModelId>, stamp: u64) {
@@ -312,8 +299,8 @@ impl Naive {
         let raw = self.raw;
         let key = self.key_mut(id, model).expect("the key is there");
         if explicit && raw < key.until && raw + span > key.until {
-            key.cause = cause; // CONCESSION A7
             key.until = raw + span;
+            key.cause = cause;
             self.note("a closing lengthened");
         } else {
             self.note("a stale mark");
@@ -348,9 +335,15 @@ impl Naive {
         if models.len() == MODEL_KEYS_MAX {
             let spare = models
                 .into_iter()
-                .find(|m| account.keys.iter().any(|k| k.model == Some(*m) && !k.half_open))?;
+                .find(|m| account.keys.iter().any(|k| k.model == Some(*m) && !k.half_open));
+            let Some(spare) = spare else {
+                self.note("a model without a key");
+                return None;
+            };
             account.keys.retain(|k| k.model != Some(spare));
+            self.notes.push("a key gave way");
         }
+        let account = self.account_mut(id).expect("it was held");
         account.keys.push(Key::new(Some(model)));
         Some(model)
     }
@@ -375,7 +368,6 @@ impl Naive {
                         self.notes.push("a probe proved");
                     }
                 }
-                self.forget_clean(id);
             }
             HealthChange::Drain => account.operator = Operator::Draining,
             HealthChange::Disable => account.operator = Operator::Disabled,
@@ -396,9 +388,5 @@ impl Naive {
         account.operator != Operator::Serving
             || self.limit(GateId::Account(id)) == Limit::Closed
             || account.keys.iter().any(|k| k.model.is_none() && self.raw < k.until)
-    }
-
-    pub(crate) fn polls(&self) -> bool {
-        self.discipline == Discipline::Poll
     }
 }

@@ -82,7 +82,8 @@ impl Naive {
                 self.account_or_new(account);
             }
             GateId::User(user) => {
-                let (limit, version) = listed.limit.unwrap_or((Limit::Closed, Version::default()));
+                let (limit, version) =
+                    listed.limit.unwrap_or_else(|| (Limit::Closed, Version::default()));
                 match self.users.iter_mut().find(|u| u.id == user) {
                     None => self.users.push(User { id: user, limit, version }),
                     Some(known) if listed.limit.is_some() && version >= known.version => {
@@ -113,19 +114,8 @@ impl Naive {
         self.leases.push(Lease { id, ask, tag: listed.tag, place: Place::Waiting(ticket) });
     }
 
-    pub(crate) fn known(&self, want: &sluice_engine::store::Want) -> bool {
-        use sluice_engine::store::Want;
-        match want {
-            Want::Pool { pool, .. } => self.pool(*pool).is_some_and(|p| !p.members.is_empty()),
-            Want::Gate { account, .. } => self.account(*account).is_some(),
-            Want::User { .. } => true,
-        }
-    }
-
     fn orphan(&mut self, resync: &Resync) {
-        let mut all = self.leases.clone();
-        all.sort_by_key(|lease| lease.id); // CONCESSION A3
-        for lease in all {
+        for lease in self.leases.clone() {
             // A pass that began later knows better.
             let seen = self.seen.iter().any(|(node, as_of, id)| {
                 *node == resync.node && *as_of >= resync.as_of && *id == lease.id
@@ -133,7 +123,7 @@ impl Naive {
             if lease.id.node == resync.node && lease.ask <= resync.as_of && !seen {
                 self.counters.leases_orphaned += 1;
                 self.note("orphaned");
-                self.free(lease.id); // CONCESSION A3: take
+                self.take(lease.id);
             }
         }
     }

@@ -206,10 +206,8 @@ impl Naive {
             }
         }
         let leases = &self.leases;
-        let concession = self.leases.iter().any(|l| ended.contains(&l.id.node)); // CONCESSION
-        self.sessions.retain(|s| {
-            concession || !ended.contains(&s.node) || leases.iter().any(|l| l.id.node == s.node)
-        });
+        self.sessions
+            .retain(|s| !ended.contains(&s.node) || leases.iter().any(|l| l.id.node == s.node));
         let more = self.due_now() || self.leases.iter().any(|l| ended.contains(&l.id.node));
         StoreReply::Reaped { more }
     }

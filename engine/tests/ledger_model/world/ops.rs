@@ -28,6 +28,7 @@ impl World {
                 let lease = self.who(*who);
                 return Some((StoreOp::Leave { lease, mark: *mark, fence: *fence }, *held_back));
             }
+            Act::Sweep { .. } => unreachable!("it is several acts"),
             Act::Resync(step) => return Some((self.resync(step), step.held_back)),
             Act::Join { instance, replaces, resume } => self.join(*instance, *replaces, *resume),
             Act::Beat { instance, former } => {
@@ -147,11 +148,6 @@ impl World {
     }
 
     fn tag(&self, step: TagStep, lease: LeaseId) -> Option<Tag> {
-        let step = if self.naive.lease(lease).is_some() && !matches!(step, TagStep::Absent) {
-            TagStep::Right
-        } else {
-            step
-        };
         let told = |l: LeaseId| self.tags.iter().find(|(other, _)| *other == l).map(|t| t.1);
         match step {
             TagStep::Right => self.naive.lease(lease).map(|l| l.tag).or_else(|| told(lease)),
