@@ -13,7 +13,8 @@ use crate::history::{Record, What};
 /// Judges I2.
 #[derive(Debug, Default)]
 pub(super) struct GrantsEnd {
-    /// Leases for which a `Leave` was sent.
+    /// Leases for which a `Leave` was sent, or which were told to have nothing: such an ask applied a
+    /// second time is found by the count of the next beats.
     leaving: BTreeSet<(RequestId, Attempt)>,
     /// Requests that ended lately, and when.
     ended: VecDeque<(Time, usize, RequestId)>,
@@ -67,6 +68,18 @@ impl GrantsEnd {
             && let StoreOp::Leave { lease, .. } = **op
         {
             self.leaving.insert((lease.request, lease.attempt));
+        }
+        if let What::Told { node, call, result: Ok(StoreReply::Full | StoreReply::Shut { .. }) } =
+            record.what
+            && let Some(op) = books.calls.get(&(node, call))
+            && let StoreOp::Enter(enter) = &**op
+        {
+            self.leaving.insert((enter.lease.request, enter.lease.attempt));
+        }
+        if let What::Sent { op, .. } = &record.what
+            && let StoreOp::Enter(enter) = &**op
+        {
+            self.leaving.remove(&(enter.lease.request, enter.lease.attempt));
         }
         if let What::Told {
             node, result: Ok(StoreReply::Lost | StoreReply::Joined { .. }), ..

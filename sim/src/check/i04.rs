@@ -1,12 +1,15 @@
 //! I4: in store time, a dead node's grants are free within the claim window, its slots within session
 //! and reap interval, or at once on its restart.
 
+use std::collections::BTreeMap;
+
 use sluice_engine::ledger::history::{Ending, Fact};
 use sluice_engine::store::{CLAIM_WINDOW, SESSION};
-use sluice_engine::{NodeId, Span, StoreOp, StoreReply};
+use sluice_engine::{NodeId, Span, StoreOp, StoreReply, Time};
 
 use super::{Books, Checker};
 use crate::history::{Record, What};
+use crate::scenario::FaultKind;
 
 /// What may pass between two beats and on the way, once all faults have ended.
 const SLACK: Span = Span::from_secs(3);
@@ -15,6 +18,8 @@ const SLACK: Span = Span::from_secs(3);
 #[derive(Debug, Default)]
 pub(super) struct DeadAreFreed {
     succeeded: Option<NodeId>,
+    /// Per node: since when it has been up and on good terms with the store.
+    well: BTreeMap<usize, Time>,
 }
 
 impl Checker for DeadAreFreed {
@@ -31,7 +36,19 @@ impl Checker for DeadAreFreed {
                 return reaped_in_time(books, lease.node);
             }
         }
+        if let What::Launched { node, .. }
+        | What::Thawed { node }
+        | What::Told { node, result: Err(_) | Ok(StoreReply::Lost), .. } = record.what
+        {
+            self.well.insert(node, record.at);
+        }
+        if let What::Crashed { node } | What::Froze { node } = record.what {
+            self.well.remove(&node);
+        }
         let What::Applied { op, reply, due, .. } = &record.what else { return Ok(()) };
+        if let StoreOp::Beat { .. } = **op {
+            self.overdue(books, record.at)?;
+        }
         if let Some(former) = self.succeeded.take()
             && let Some(left) = of(books, |node| node == former)
         {
@@ -52,6 +69,34 @@ impl Checker for DeadAreFreed {
         }
         Ok(())
     }
+}
+
+impl DeadAreFreed {
+    /// While any node is well, nothing outlives its session for long.
+    fn overdue(&self, books: &Books<'_>, at: Time) -> Result<(), String> {
+        let policy = &books.scenario.policy;
+        let every = policy.reap_interval.unwrap_or(Span::ZERO) + policy.beat_interval;
+        let within = every + every + SLACK;
+        if !self.well.values().any(|&since| at >= since + within) || steps_back(books) {
+            return Ok(());
+        }
+        let dead = |node: NodeId| {
+            let session = books.sessions.get(&node);
+            session.is_none_or(|s| books.clock >= s.last + SESSION + within)
+        };
+        match of(books, dead) {
+            Some(left) => Err(format!("{left} is still there, and nobody reaps it")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A clock set back stands still, and a late tick is a late beat: then there is no telling.
+fn steps_back(books: &Books<'_>) -> bool {
+    books.scenario.faults.iter().any(|fault| {
+        matches!(fault.kind, FaultKind::Clock { step_us } if step_us < 0)
+            || matches!(fault.kind, FaultKind::Ticks { .. })
+    })
 }
 
 fn of(books: &Books<'_>, dead: impl Fn(NodeId) -> bool) -> Option<String> {
@@ -99,6 +144,18 @@ mod tests {
         let mut kit = Kit::new();
         kit.join(1).grant(1, 1, account(1), 1, Slots(1)).wait(10_000);
         kit.applied(StoreOp::Reap { max: 1 }, StoreReply::Reaped { more: false });
+        assert!(kit.judge(DeadAreFreed::default()).is_some());
+    }
+
+    #[test]
+    fn a_slot_that_nobody_reaps_is_rejected_while_a_node_is_well() {
+        let beat = StoreOp::Beat { node: node(2), settled: 0, in_flight: 0 };
+        let alive = StoreReply::Alive { members: vec![], epoch: 0, leases: 0 };
+        let mut kit = Kit::new();
+        kit.launch().join(1).grant(1, 1, account(1), 1, Slots(1)).wait(18_999);
+        kit.applied(beat.clone(), alive.clone());
+        assert_eq!(kit.judge(DeadAreFreed::default()), None);
+        kit.wait(1).applied(beat, alive);
         assert!(kit.judge(DeadAreFreed::default()).is_some());
     }
 

@@ -126,12 +126,14 @@ impl WaitsEnd {
             Want::Pool { pool, line_max, .. } => (Line::Pool(*pool), *line_max),
         };
         let aim = Aim { attempt: enter.lease.attempt, line, line_max };
+        let policy = &books.scenario.policy;
         let mut until = at + patience;
         let tolerance = self.tolerance(books, wait);
         if let Some((before, first)) = wait.line
             && before == aim
         {
-            if until > first + tolerance {
+            let alike = policy.sticky_line_max == policy.fallback_line_max;
+            if until > first + tolerance && !(alike && widens(books, aim)) {
                 let more = until.since(first).as_ms();
                 return Err(format!("{} prolongs its wait for {line:?} by {more} ms", enter.lease));
             }

@@ -10,7 +10,7 @@ use sluice_engine::{
 use super::books::Request;
 use super::{Books, Checker};
 use crate::history::{Record, What};
-use crate::scenario::Arrival;
+use crate::scenario::{Arrival, FaultKind};
 
 /// How long a store's trouble may show in verdicts after it ended.
 const ECHO: Span = Span::from_secs(12);
@@ -154,7 +154,13 @@ impl Owners {
         };
         // A deadline beats an answer that comes at the same moment.
         let fault = told.fault.is_some_and(|fault| fault < case.at);
-        let stood_still = !fault && lately(&self.thawed, request.arrived);
+        let late = case
+            .books
+            .scenario
+            .faults
+            .iter()
+            .any(|f| matches!(f.kind, FaultKind::Ticks { node, .. } if node == case.node));
+        let stood_still = !fault && (late || lately(&self.thawed, request.arrived));
         match *verdict {
             Verdict::Upstream { account, attempt, outcome } => must(
                 request.tries.last().is_some_and(|t| {
