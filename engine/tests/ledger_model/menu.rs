@@ -47,10 +47,12 @@ pub(crate) fn menu(mix: Mix) -> BoxedStrategy<Step> {
         mix.health => health(),
         if mix.sick { 20 } else { 1 } => storm(),
         if mix.sick { 6 } else { 1 } => relapse(),
+        1 => (who(Just(Among::All)), account())
+            .prop_map(|(who, account)| Act::Rush { who, account }),
         mix.again => (0u8..16).prop_map(Act::Repeat),
         mix.again => (0u8..8).prop_map(Act::Deliver),
     ];
-    let acts = if mix.wide { prop_oneof![20 => acts, 1 => sweep()].boxed() } else { acts.boxed() };
+    let acts = if mix.wide { prop_oneof![10 => acts, 1 => sweep()].boxed() } else { acts.boxed() };
     (after(mix.pace), acts).prop_map(|(after, act)| Step { after, act }).boxed()
 }
 
@@ -163,7 +165,7 @@ fn tag() -> impl Strategy<Value = TagStep> {
 fn patience(pace: Pace) -> BoxedStrategy<PatienceStep> {
     let usual = prop_oneof![
         8 => Just(PatienceStep::Us(30_000_000)),
-        4 => select(vec![0u64, 1, 1_000, 1_000_000, 2_000_000, 5_000_000])
+        4 => select(vec![0u64, 1, 1_000, 1_000_000, 2_000_000, 5_000_000, u64::MAX])
             .prop_map(PatienceStep::Us),
         3 => (0u8..4, beside()).prop_map(|(nth, beside)| PatienceStep::Moment(nth, beside)),
         1 => Just(PatienceStep::None),
@@ -175,7 +177,7 @@ fn patience(pace: Pace) -> BoxedStrategy<PatienceStep> {
 }
 
 fn ttl(pace: Pace) -> BoxedStrategy<Option<u64>> {
-    let some = || select(vec![4_000_000u64, 1, 1_000_000, 3_000_000, 900_000_000]);
+    let some = || select(vec![4_000_000u64, 0, 1, 1_000_000, 3_000_000, 900_000_000, u64::MAX]);
     match pace {
         Pace::Still | Pace::Walk | Pace::Run => prop::option::weighted(0.15, some()).boxed(),
         Pace::Burst => prop::option::weighted(0.6, some()).boxed(),
@@ -215,7 +217,7 @@ fn enter(pace: Pace) -> impl Strategy<Value = EnterStep> {
 fn length() -> impl Strategy<Value = u64> + Clone {
     prop_oneof![
         4 => select(vec![2_000_000u64, 500_000, 3_000_000, 5_000_000]),
-        1 => select(vec![0u64, 1, 100_000_000, 900_000_000_000]),
+        1 => select(vec![0u64, 1, 100_000_000, 900_000_000_000, u64::MAX]),
     ]
 }
 
@@ -234,13 +236,20 @@ fn mark(sick: bool) -> impl Strategy<Value = Mark> {
 
 fn sweep() -> impl Strategy<Value = Act> {
     let many = prop_oneof![1u8..80, Just(65)];
-    (who(Just(Among::All)), account(), 0u8..40, many, mark(false)).prop_map(
+    let mark = prop_oneof![2 => mark(false), 1 => Just(Mark::Failed(Scope::Model))];
+    (who(Just(Among::All)), account(), 0u8..40, many, mark).prop_map(
         |(who, account, first, count, mark)| Act::Sweep { who, account, first, count, mark },
     )
 }
 
 fn storm() -> impl Strategy<Value = Act> {
-    (any::<u8>(), prop::collection::vec(mark(true), 2..5))
+    let cause = prop_oneof![Just(Cause::RateLimited), Just(Cause::Overloaded)];
+    let close = (length(), cause).prop_map(|(us, cause)| {
+        let (scope, span) = (Scope::Account, Span(us));
+        Mark::Close { scope, span, cause, explicit: true }
+    });
+    let mark = prop_oneof![2 => mark(true), 1 => close];
+    (any::<u8>(), prop::collection::vec(mark, 2..5))
         .prop_map(|(nth, marks)| Act::Storm { nth, marks })
 }
 

@@ -46,6 +46,12 @@ pub(crate) enum Act {
         times: u8,
         mark: Mark,
     },
+    /// An account closes; one waits for it with patience and more than one operation works off
+    /// until it opens; just then somebody else asks.
+    Rush {
+        who: Who,
+        account: u8,
+    },
     /// One lease has the account for so many models in turn, and leaves each with the mark.
     Sweep {
         who: Who,

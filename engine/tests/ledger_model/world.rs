@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 use sluice_engine::ids::{Ask, GateId, LeaseId, NodeId, Tag};
 use sluice_engine::store::{
-    Define, GAP_MAX, Grant, Instance, Limit, Mark, PROTOCOL, StoreOp, StoreReply, Version,
+    Cause, Define, GAP_MAX, Grant, Instance, Limit, Mark, PROTOCOL, Scope, StoreOp, StoreReply,
+    Version,
 };
-use sluice_engine::time::Time;
+use sluice_engine::time::{Span, Time};
 
 use crate::menu::{edit, limit, menu, mix};
 use crate::naive::{Lease, Naive, Place};
@@ -195,6 +196,7 @@ impl World {
                     self.have_and_leave(*who, *account, None, *mark);
                 }
             }
+            Act::Rush { who, account } => self.rush(*who, *account),
             act @ (Act::Enter(_)
             | Act::Leave { .. }
             | Act::Join { .. }
@@ -212,16 +214,28 @@ impl World {
 
     fn have_and_leave(&mut self, who: Who, account: u8, model: Option<u8>, mark: Mark) {
         let who = Who { among: Among::All, ..who };
-        self.act(&Act::Enter(EnterStep {
-            who,
-            ask: AskStep::Newer,
-            want: WantStep::Gate { account, model, line_max: 1 },
-            tag: TagStep::Right,
-            patience: PatienceStep::None,
-            ttl: None,
-            held_back: false,
-        }));
+        self.act(&Act::Enter(at_gate(who, account, model, PatienceStep::None)));
         self.act(&Act::Leave { who, mark: Some(mark), fence: false, held_back: false });
+    }
+
+    fn rush(&mut self, who: Who, account: u8) {
+        let who = Who { among: Among::All, former: false, ..who };
+        let (scope, cause) = (Scope::Account, Cause::RateLimited);
+        let span = Span::from_secs(2);
+        let close = Mark::Close { scope, span, cause, explicit: true };
+        self.have_and_leave(who, account, None, close);
+        let opens_in = self.opening_of(account);
+        let patient = Who { attempt: 1 - who.attempt, ..who };
+        let long = PatienceStep::Us(opens_in.0 + 1_000_000);
+        self.act(&Act::Enter(at_gate(patient, account, None, long)));
+        let short = PatienceStep::Us(opens_in.0);
+        self.crowd(12, &at_gate(who, account, None, short));
+        self.machine = self.naive.raw.0 + opens_in.0;
+        let other = Who { instance: who.instance + 1, ..patient };
+        self.act(&Act::Enter(EnterStep {
+            tag: TagStep::Absent,
+            ..at_gate(other, account, None, long)
+        }));
     }
 
     fn storm(&mut self, nth: u8, marks: &[Mark]) {
@@ -341,4 +355,17 @@ impl World {
 
 pub(crate) fn name(instance: u8) -> Instance {
     Instance(format!("host/{instance}").into())
+}
+
+/// An ask for one account.
+fn at_gate(who: Who, account: u8, model: Option<u8>, patience: PatienceStep) -> EnterStep {
+    EnterStep {
+        who,
+        ask: AskStep::Newer,
+        want: WantStep::Gate { account, model, line_max: 20 },
+        tag: TagStep::Right,
+        patience,
+        ttl: None,
+        held_back: false,
+    }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Account {
     pub(crate) limit: Limit,
     pub(crate) priority: u32,
     pub(crate) oauth: bool,
-    pub(crate) listed: bool, // CONCESSION
+    pub(crate) listed: bool,
     pub(crate) operator: Operator,
     /// The stamp of the last assignment, 0 for never.
     pub(crate) last_assigned: u64,
@@ -187,7 +187,9 @@ impl Naive {
         }
     }
 
-    /// CONCESSION
+    /// An account of which there is nothing left to say is as if it had never been: no roster lists
+    /// it, no pool has it, nobody holds it or waits for it, and neither health nor the operator
+    /// has anything against it.
     pub(crate) fn forget_unlisted(&mut self) {
         let now = self.clone();
         self.accounts.retain(|a| {
@@ -237,7 +239,7 @@ impl Naive {
         }
     }
 
-    /// CONCESSION A13
+    /// What changes an account's keys works off those of their openings that have come.
     pub(crate) fn drop_passed(&mut self, id: AccountId) {
         let raw = self.raw;
         for key in &mut self.account_mut(id).expect("it is there").keys {
@@ -386,7 +388,7 @@ impl Naive {
                     None => account.keys = vec![Key::new(None)],
                     Some(_) => account.keys.retain(|key| key.model != model),
                 }
-                self.drop_passed(id); // CONCESSION A13
+                self.drop_passed(id);
             }
         }
     }

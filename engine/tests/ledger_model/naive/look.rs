@@ -189,7 +189,7 @@ impl Naive {
         spans.extend(self.sessions.iter().map(|s| of_clock(s.ends)));
         spans.extend(self.tombstones.iter().map(|(_, until)| of_clock(*until)));
         spans.extend(self.bindings.iter().map(|(_, _, ends)| of_raw(*ends)));
-        spans.retain(|span| *span > Span::ZERO);
+        spans.retain(|span| *span > Span::ZERO && *span < Span::from_secs(1 << 30));
         spans.sort();
         spans
     }

@@ -21,14 +21,18 @@ impl World {
     /// The operation that an act is, and whether it is held back.
     pub(super) fn op(&mut self, act: &Act) -> Option<(StoreOp, bool)> {
         let op = match act {
-            Act::Enter(step) | Act::Crowd(_, step) => {
+            Act::Enter(step) => {
                 return Some((self.enter(step), step.held_back));
             }
             Act::Leave { who, mark, fence, held_back } => {
                 let lease = self.who(*who);
                 return Some((StoreOp::Leave { lease, mark: *mark, fence: *fence }, *held_back));
             }
-            Act::Sweep { .. } | Act::Storm { .. } | Act::Relapse { .. } => {
+            Act::Crowd(..)
+            | Act::Sweep { .. }
+            | Act::Storm { .. }
+            | Act::Relapse { .. }
+            | Act::Rush { .. } => {
                 unreachable!("it is several acts")
             }
             Act::Resync(step) => return Some((self.resync(step), step.held_back)),
