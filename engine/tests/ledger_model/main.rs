@@ -36,7 +36,7 @@ fn config(cases: u32) -> Config {
     QUIET.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let text = info.payload_as_str().unwrap_or_default();
+            let text = payload(info);
             if !text.starts_with(DIFFERENT) {
                 usual(info);
             }
@@ -67,4 +67,11 @@ prop_state_machine! {
 
     #[test]
     fn drawing_other_numbers_is_no_difference(sequential 1..=200 => Compare<Shifted>);
+}
+
+/// What a panic says.
+fn payload<'a>(info: &'a std::panic::PanicHookInfo<'_>) -> &'a str {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }

@@ -194,7 +194,18 @@ impl World {
                     self.act(&Act::Leave { who: *who, mark, fence: false, held_back });
                 }
             }
-            act => self.act(act),
+            act @ (Act::Enter(_)
+            | Act::Leave { .. }
+            | Act::Join { .. }
+            | Act::Beat { .. }
+            | Act::Resync(_)
+            | Act::Define { .. }
+            | Act::Survey { .. }
+            | Act::Session { .. }
+            | Act::Health { .. }
+            | Act::Reap { .. }
+            | Act::Repeat(_)
+            | Act::Deliver(_)) => self.act(act),
         }
     }
 
@@ -234,7 +245,7 @@ impl World {
                 self.run(StoreOp::Join {
                     instance: name(instance),
                     replaces: current.map(|session| session.node),
-                    resume: self.asks % 4 != 0,
+                    resume: !self.asks.is_multiple_of(4),
                     protocol: PROTOCOL,
                 });
             }

@@ -25,7 +25,7 @@ impl Naive {
             self.settle(gate_of(&enter.want).expect("a user's"));
         }
         // 2
-        let tag = enter.tag.or(self.lease(id).map(|lease| lease.tag));
+        let tag = enter.tag.or_else(|| self.lease(id).map(|lease| lease.tag));
         let held = self.held_by(id).map(|held| held.gate);
         if let Some(gate) = held
             && self.standing(gate, &enter.want, Some(id)) == Standing::Open

@@ -82,7 +82,8 @@ impl Naive {
                 self.account_or_new(account);
             }
             GateId::User(user) => {
-                let (limit, version) = listed.limit.unwrap_or((Limit::Closed, Version::default()));
+                let (limit, version) =
+                    listed.limit.unwrap_or_else(|| (Limit::Closed, Version::default()));
                 match self.users.iter_mut().find(|u| u.id == user) {
                     None => self.users.push(User { id: user, limit, version }),
                     Some(known) if listed.limit.is_some() && version >= known.version => {
@@ -115,10 +116,7 @@ impl Naive {
 
     fn orphan(&mut self, resync: &Resync) {
         for lease in self.leases.clone() {
-            // A pass that began later knows better.
-            let seen = self.seen.iter().any(|(node, as_of, id)| {
-                *node == resync.node && *as_of >= resync.as_of && *id == lease.id
-            });
+            let seen = self.seen.contains(&(resync.node, resync.as_of, lease.id));
             if lease.id.node == resync.node && lease.ask <= resync.as_of && !seen {
                 self.counters.leases_orphaned += 1;
                 self.note("orphaned");

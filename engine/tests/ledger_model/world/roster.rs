@@ -37,7 +37,7 @@ pub(super) fn first(setup: &Setup) -> Define {
 }
 
 fn listed(account: AccountId, limit: Limit) -> AccountDef {
-    AccountDef { account, limit, priority: 1, oauth: account.0 % 2 == 0 }
+    AccountDef { account, limit, priority: 1, oauth: account.0.is_multiple_of(2) }
 }
 
 /// Whoever is not listed is listed again, as at first, by an edit that concerns it.
