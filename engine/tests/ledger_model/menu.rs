@@ -16,7 +16,8 @@ pub(crate) fn mix() -> impl Strategy<Value = Mix> {
     let often = || prop_oneof![2 => Just(3u32), 1 => Just(1), 1 => Just(8)];
     let pace = prop_oneof![Just(Pace::Still), Just(Pace::Walk), Just(Pace::Run), Just(Pace::Burst)];
     let weights = (often(), often(), often(), often(), often(), often(), often());
-    (pace, weights, prop::bool::weighted(0.05)).prop_map(|(pace, weights, wide)| Mix {
+    let sick = prop::bool::weighted(0.25);
+    (pace, weights, prop::bool::weighted(0.05), sick).prop_map(|(pace, weights, wide, sick)| Mix {
         pace,
         enter: weights.0,
         leave: weights.1,
@@ -26,6 +27,7 @@ pub(crate) fn mix() -> impl Strategy<Value = Mix> {
         health: weights.5,
         again: weights.6,
         wide,
+        sick,
     })
 }
 
@@ -33,8 +35,8 @@ pub(crate) fn mix() -> impl Strategy<Value = Mix> {
 pub(crate) fn menu(mix: Mix) -> BoxedStrategy<Step> {
     let acts = prop_oneof![
         mix.enter * 20 => enter(mix.pace).prop_map(Act::Enter),
-        mix.enter => (1u8..=12, enter(mix.pace)).prop_map(|(count, step)| Act::Crowd(count, step)),
-        mix.leave * 8 => leave(),
+        mix.enter * if mix.sick { 4 } else { 1 } => (1u8..=12, enter(mix.pace)).prop_map(|(count, step)| Act::Crowd(count, step)),
+        mix.leave * if mix.sick { 15 } else { 8 } => leave(mix.sick),
         mix.nodes => join(),
         mix.nodes * 2 => (0u8..3, rarely()).prop_map(|(instance, former)| Act::Beat { instance, former }),
         mix.nodes => prop_oneof![Just(0u32), 1u32..4, Just(128)].prop_map(|max| Act::Reap { max }),
@@ -43,6 +45,8 @@ pub(crate) fn menu(mix: Mix) -> BoxedStrategy<Step> {
         4u32 => survey(),
         4u32 => session(),
         mix.health => health(),
+        if mix.sick { 20 } else { 1 } => storm(),
+        if mix.sick { 6 } else { 1 } => relapse(),
         mix.again => (0u8..16).prop_map(Act::Repeat),
         mix.again => (0u8..8).prop_map(Act::Deliver),
     ];
@@ -61,7 +65,7 @@ fn after(pace: Pace) -> BoxedStrategy<After> {
         still => Just(After::Nothing),
         little => prop_oneof![Just(1u64), Just(1_000), 1_000u64..50_000, Just(1_000_000)]
             .prop_map(After::Us),
-        moment => (account(), beside()).prop_map(|(nth, beside)| After::Moment(nth, beside)),
+        moment => (0u8..6, beside()).prop_map(|(nth, beside)| After::Moment(nth, beside)),
         secs => select(vec![3u64, 4, 10, 60]).prop_map(|secs| After::Us(secs * 1_000_000)),
         1u32 => select(vec![1u64, 5_000, 7_000_000]).prop_map(After::Back),
     ]
@@ -122,7 +126,7 @@ fn user_limit() -> impl Strategy<Value = UserLimit> {
 
 fn want(same: u32) -> impl Strategy<Value = WantStep> {
     let model = || prop::option::weighted(0.1, 0u8..4);
-    let line_max = || prop_oneof![3 => Just(8u32), 2 => 0u32..3];
+    let line_max = || prop_oneof![3 => Just(20u32), 2 => 0u32..3];
     let some_accounts = || prop_oneof![4 => Just(0u8), 1 => any::<u8>()];
     prop_oneof![
         same => Just(WantStep::Same),
@@ -215,11 +219,11 @@ fn length() -> impl Strategy<Value = u64> + Clone {
     ]
 }
 
-fn mark() -> impl Strategy<Value = Mark> {
+fn mark(sick: bool) -> impl Strategy<Value = Mark> {
     let scope = || prop_oneof![Just(Scope::Account), Just(Scope::Model)];
     let cause = prop_oneof![Just(Cause::RateLimited), Just(Cause::Overloaded)];
     prop_oneof![
-        5 => Just(Mark::Ok),
+        if sick { 4 } else { 5 } => Just(Mark::Ok),
         5 => scope().prop_map(Mark::Failed),
         5 => (scope(), length(), cause, any::<bool>()).prop_map(|(scope, us, cause, explicit)| {
             Mark::Close { scope, span: Span(us), cause, explicit }
@@ -230,20 +234,36 @@ fn mark() -> impl Strategy<Value = Mark> {
 
 fn sweep() -> impl Strategy<Value = Act> {
     let many = prop_oneof![1u8..80, Just(65)];
-    (who(Just(Among::All)), account(), 0u8..40, many, mark()).prop_map(
+    (who(Just(Among::All)), account(), 0u8..40, many, mark(false)).prop_map(
         |(who, account, first, count, mark)| Act::Sweep { who, account, first, count, mark },
     )
 }
 
-fn leave() -> impl Strategy<Value = Act> {
+fn storm() -> impl Strategy<Value = Act> {
+    (any::<u8>(), prop::collection::vec(mark(true), 2..5))
+        .prop_map(|(nth, marks)| Act::Storm { nth, marks })
+}
+
+fn relapse() -> impl Strategy<Value = Act> {
+    let mark = prop_oneof![
+        2 => Just(Mark::Quarantine),
+        2 => Just(Mark::Failed(Scope::Account)),
+        1 => Just(Mark::Failed(Scope::Model)),
+    ];
+    (who(Just(Among::All)), account(), 1u8..5, mark)
+        .prop_map(|(who, account, times, mark)| Act::Relapse { who, account, times, mark })
+}
+
+fn leave(sick: bool) -> impl Strategy<Value = Act> {
     let among = prop_oneof![
         10 => Just(Among::Held),
         2 => Just(Among::Waiting),
-        2 => Just(Among::Probes),
+        if sick { 6 } else { 2 } => Just(Among::Probes),
         1 => Just(Among::Unclaimed),
         2 => Just(Among::All),
     ];
-    (who(among), prop::option::weighted(0.7, mark()), prop::bool::weighted(0.2), rarely())
+    let mark = prop::option::weighted(if sick { 0.9 } else { 0.7 }, mark(sick));
+    (who(among), mark, prop::bool::weighted(0.2), rarely())
         .prop_map(|(who, mark, fence, held_back)| Act::Leave { who, mark, fence, held_back })
 }
 
@@ -310,15 +330,15 @@ fn define() -> impl Strategy<Value = Act> {
 pub(crate) fn edit() -> impl Strategy<Value = Edit> {
     let members = prop_oneof![2 => Just(0x1fu8), 1 => any::<u8>()];
     prop_oneof![
-        6 => (0u8..5, limit()).prop_map(|(account, limit)| Edit::Limit(account, limit)),
-        2 => (0u8..5, 0u32..3).prop_map(|(account, priority)| Edit::Priority(account, priority)),
-        1 => (0u8..5).prop_map(Edit::Oauth),
-        1 => (0u8..5).prop_map(Edit::Unlist),
-        3 => (0u8..3, members).prop_map(|(pool, members)| Edit::Members(pool, members)),
+        18 => (0u8..5, limit()).prop_map(|(account, limit)| Edit::Limit(account, limit)),
+        6 => (0u8..5, 0u32..3).prop_map(|(account, priority)| Edit::Priority(account, priority)),
+        3 => (0u8..5).prop_map(Edit::Oauth),
+        2 => (0u8..5).prop_map(Edit::Unlist),
+        9 => (0u8..3, members).prop_map(|(pool, members)| Edit::Members(pool, members)),
         1 => (0u8..3).prop_map(Edit::UnlistPool),
-        1 => (0u8..3).prop_map(Edit::PreferOauth),
-        1 => Just(Edit::Discipline),
-        1 => (0u8..4).prop_map(Edit::Rules),
+        3 => (0u8..3).prop_map(Edit::PreferOauth),
+        3 => Just(Edit::Discipline),
+        3 => (0u8..4).prop_map(Edit::Rules),
     ]
 }
 
@@ -338,7 +358,8 @@ fn survey() -> impl Strategy<Value = Act> {
 
 fn session() -> impl Strategy<Value = Act> {
     let change = prop_oneof![
-        4 => (account(), length()).prop_map(|(account, us)| ChangeStep::Bind(account, us)),
+        4 => (account(), prop_oneof![2 => Just(100_000_000), 1 => length()])
+            .prop_map(|(account, us)| ChangeStep::Bind(account, us)),
         2 => length().prop_map(ChangeStep::Touch),
         1 => Just(ChangeStep::Drop),
     ];
@@ -361,7 +382,7 @@ fn health() -> impl Strategy<Value = Act> {
         4 => who(among).prop_map(HealthStep::Proved),
         1 => Just(HealthStep::Drain),
         1 => Just(HealthStep::Disable),
-        5 => Just(HealthStep::Recover),
+        8 => Just(HealthStep::Recover),
     ];
     (account(), prop::option::weighted(0.3, 0u8..4), change)
         .prop_map(|(account, model, change)| Act::Health { account, model, change })

@@ -34,6 +34,18 @@ pub(crate) enum Act {
     Enter(EnterStep),
     /// So many requests of all instances want the same at once.
     Crowd(u8, EnterStep),
+    /// Those who have slots of one account leave one after the other.
+    Storm {
+        nth: u8,
+        marks: Vec<Mark>,
+    },
+    /// Whenever the account opens again, a lease has it and leaves with the mark.
+    Relapse {
+        who: Who,
+        account: u8,
+        times: u8,
+        mark: Mark,
+    },
     /// One lease has the account for so many models in turn, and leaves each with the mark.
     Sweep {
         who: Who,
@@ -278,6 +290,8 @@ pub(crate) struct Mix {
     pub(crate) again: u32,
     /// There are more models than an account keeps keys for.
     pub(crate) wide: bool,
+    /// Attempts end badly, on accounts that take several at once.
+    pub(crate) sick: bool,
 }
 
 #[derive(Clone, Copy, Debug)]

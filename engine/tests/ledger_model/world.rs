@@ -5,14 +5,14 @@ use std::fmt;
 
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
-use sluice_engine::ids::{Ask, LeaseId, NodeId, Tag};
+use sluice_engine::ids::{Ask, GateId, LeaseId, NodeId, Tag};
 use sluice_engine::store::{
-    Define, GAP_MAX, Grant, Instance, Limit, PROTOCOL, StoreOp, StoreReply, Version,
+    Define, GAP_MAX, Grant, Instance, Limit, Mark, PROTOCOL, StoreOp, StoreReply, Version,
 };
 use sluice_engine::time::Time;
 
 use crate::menu::{edit, limit, menu, mix};
-use crate::naive::Naive;
+use crate::naive::{Lease, Naive, Place};
 use crate::steps::{
     Act, After, Among, AskStep, Edit, EnterStep, Mix, PatienceStep, Step, TagStep, WantStep, Who,
 };
@@ -26,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) start: u64,
     pub(crate) polls: bool,
     pub(crate) care: Care,
+    /// Which numbers of the health fold.
+    pub(crate) rules: u8,
     pub(crate) instances: u8,
     pub(crate) users: u8,
     pub(crate) accounts: u8,
@@ -96,19 +98,28 @@ impl ReferenceStateMachine for World {
         let sizes = (1u8..=3, 1u8..=4, accounts, 1u8..=3, 1u8..=3);
         let limits = prop::collection::vec(limit(), 9);
         let edits = prop::collection::vec(edit(), 0..8);
+        let rules = prop_oneof![5 => 0u8..3, 1 => Just(3)];
         let care =
-            prop_oneof![4 => Just(Care::Beats), 3 => Just(Care::Joins), 1 => Just(Care::Nothing)];
-        (start, prop::bool::weighted(0.25), care, sizes, limits, edits, mix())
-            .prop_map(|(start, polls, care, sizes, limits, edits, mix)| Setup {
+            prop_oneof![8 => Just(Care::Beats), 6 => Just(Care::Joins), 1 => Just(Care::Nothing)];
+        (start, prop::bool::weighted(0.25), care, rules, sizes, limits, edits, mix())
+            .prop_map(|(start, polls, care, rules, sizes, limits, edits, mix)| Setup {
                 start,
                 polls,
                 care,
+                rules,
                 instances: sizes.0,
                 users: sizes.1,
-                accounts: sizes.2,
+                accounts: if mix.sick { sizes.2.min(2) } else { sizes.2 },
                 pools: sizes.3,
                 models: if mix.wide { 100 } else { sizes.4 },
-                limits,
+                limits: limits
+                    .into_iter()
+                    .map(|limit| match limit {
+                        Limit::Slots(1) if mix.sick => Limit::Slots(3),
+                        Limit::Slots(2) if mix.sick => Limit::Unlimited,
+                        Limit::Slots(_) | Limit::Closed | Limit::Unlimited => limit,
+                    })
+                    .collect(),
                 edits,
                 mix,
             })
@@ -160,10 +171,8 @@ impl World {
 
     pub(crate) fn step(&mut self, step: &Step) {
         self.done.clear();
-        match self.setup.care {
-            Care::Beats => self.keep_alive(),
-            Care::Joins => self.join_again(),
-            Care::Nothing => {}
+        if self.setup.care == Care::Beats {
+            self.keep_alive();
         }
         let moved = match step.after {
             After::Nothing => self.machine,
@@ -176,22 +185,14 @@ impl World {
             Act::Crowd(count, enter) => self.crowd(*count, enter),
             Act::Sweep { who, account, first, count, mark } => {
                 for nth in 0..*count {
-                    let held_back = false;
-                    self.act(&Act::Enter(EnterStep {
-                        who: *who,
-                        ask: AskStep::Newer,
-                        want: WantStep::Gate {
-                            account: *account,
-                            model: Some(*first + nth),
-                            line_max: 1,
-                        },
-                        tag: TagStep::Right,
-                        patience: PatienceStep::None,
-                        ttl: None,
-                        held_back,
-                    }));
-                    let mark = Some(*mark);
-                    self.act(&Act::Leave { who: *who, mark, fence: false, held_back });
+                    self.have_and_leave(*who, *account, Some(*first + nth), *mark);
+                }
+            }
+            Act::Storm { nth, marks } => self.storm(*nth, marks),
+            Act::Relapse { who, account, times, mark } => {
+                for _ in 0..*times {
+                    self.machine = self.naive.raw.0 + self.opening_of(*account).0;
+                    self.have_and_leave(*who, *account, None, *mark);
                 }
             }
             act @ (Act::Enter(_)
@@ -209,6 +210,35 @@ impl World {
         }
     }
 
+    fn have_and_leave(&mut self, who: Who, account: u8, model: Option<u8>, mark: Mark) {
+        let who = Who { among: Among::All, ..who };
+        self.act(&Act::Enter(EnterStep {
+            who,
+            ask: AskStep::Newer,
+            want: WantStep::Gate { account, model, line_max: 1 },
+            tag: TagStep::Right,
+            patience: PatienceStep::None,
+            ttl: None,
+            held_back: false,
+        }));
+        self.act(&Act::Leave { who, mark: Some(mark), fence: false, held_back: false });
+    }
+
+    fn storm(&mut self, nth: u8, marks: &[Mark]) {
+        let held = |l: &Lease| match &l.place {
+            Place::Held(held) => Some((l.id, held.gate)),
+            Place::Waiting(_) => None,
+        };
+        let all: Vec<(LeaseId, GateId)> = self.naive.leases.iter().filter_map(held).collect();
+        let Some(one) = usize::from(nth).checked_rem(all.len()).map(|nth| all[nth]) else {
+            return;
+        };
+        let same = all.iter().filter(|(_, gate)| *gate == one.1);
+        for ((lease, _), mark) in same.zip(marks) {
+            self.run(StoreOp::Leave { lease: *lease, mark: Some(*mark), fence: false });
+        }
+    }
+
     fn crowd(&mut self, count: u8, enter: &EnterStep) {
         for (nth, request) in (0..count).zip((0..4).cycle()) {
             let instance = nth / 4;
@@ -218,6 +248,9 @@ impl World {
     }
 
     fn act(&mut self, act: &Act) {
+        if self.setup.care == Care::Joins {
+            self.join_again();
+        }
         if let Some((op, held_back)) = self.op(act) {
             if held_back {
                 self.held_back.push(op);

@@ -28,7 +28,9 @@ impl World {
                 let lease = self.who(*who);
                 return Some((StoreOp::Leave { lease, mark: *mark, fence: *fence }, *held_back));
             }
-            Act::Sweep { .. } => unreachable!("it is several acts"),
+            Act::Sweep { .. } | Act::Storm { .. } | Act::Relapse { .. } => {
+                unreachable!("it is several acts")
+            }
             Act::Resync(step) => return Some((self.resync(step), step.held_back)),
             Act::Join { instance, replaces, resume } => self.join(*instance, *replaces, *resume),
             Act::Beat { instance, former } => {
@@ -96,9 +98,9 @@ impl World {
             WantStep::Same => match self.naive.lease(lease).map(|lease| &lease.place) {
                 Some(Place::Waiting(ticket)) => ticket.want.clone(),
                 Some(Place::Held(held)) => match held.gate {
-                    GateId::User(user) => self.user_want(user, UserLimit::AsKnown, 8),
+                    GateId::User(user) => self.user_want(user, UserLimit::AsKnown, 20),
                     GateId::Account(account) => {
-                        Want::Gate { account, model: held.model, line_max: 8 }
+                        Want::Gate { account, model: held.model, line_max: 20 }
                     }
                 },
                 None => Want::Pool {
@@ -106,7 +108,7 @@ impl World {
                     model: usual,
                     best: arrayvec::ArrayVec::new(),
                     excluded: Vec::new(),
-                    line_max: Some(8),
+                    line_max: Some(20),
                 },
             },
             WantStep::User { user, limit, line_max } => {
@@ -341,6 +343,14 @@ impl World {
     /// The one beyond those that there are is nobody's.
     fn account(&self, n: u8) -> AccountId {
         AccountId(u64::from(if n == 5 { self.setup.accounts } else { n % self.setup.accounts }) + 1)
+    }
+
+    /// How far it is until the account's next key opens.
+    pub(super) fn opening_of(&self, account: u8) -> Span {
+        let id = self.account(account);
+        let openings = self.naive.openings();
+        let own = openings.iter().find(|(_, account, _)| *account == id);
+        own.map_or(Span::ZERO, |(at, _, _)| at.since(self.naive.raw))
     }
 
     fn some_accounts(&self, bits: u8) -> Vec<AccountId> {

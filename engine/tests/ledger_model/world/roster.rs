@@ -26,7 +26,7 @@ pub(super) fn first(setup: &Setup) -> Define {
     let mut roster = Define {
         version: version(1),
         discipline: if setup.polls { Discipline::Poll } else { Discipline::Settle },
-        health: rules(0),
+        health: rules(setup.rules),
         accounts: accounts.collect(),
         pools: pools.collect(),
     };
@@ -80,7 +80,8 @@ fn account(roster: &mut Define, id: AccountId) -> &mut AccountDef {
 
 fn pool_def(roster: &mut Define, id: PoolId) -> &mut PoolDef {
     if !roster.pools.iter().any(|def| def.pool == id) {
-        roster.pools.push(PoolDef { pool: id, prefer_oauth: false, members: Vec::new() });
+        let members = roster.accounts.iter().map(|def| def.account).collect();
+        roster.pools.push(PoolDef { pool: id, prefer_oauth: false, members });
     }
     roster.pools.iter_mut().find(|def| def.pool == id).expect("it is listed now")
 }
@@ -100,7 +101,13 @@ fn rules(n: u8) -> HealthRules {
     match n {
         0 => small,
         1 => HealthRules { failures_to_eject: 1, ejection: Span(1), ..small },
-        2 => HealthRules { failures_to_eject: 3, rate_limit_max: secs(2), ..small },
+        2 => HealthRules {
+            ejection: Span(700_000),
+            ejection_max: secs(1),
+            quarantine_max: secs(3),
+            rate_limit_max: secs(2),
+            ..small
+        },
         _ => HealthRules::default(),
     }
 }
