@@ -15,7 +15,8 @@ pub(crate) struct Account {
     pub(crate) limit: Limit,
     pub(crate) priority: u32,
     pub(crate) oauth: bool,
-    pub(crate) listed: bool, // CONCESSION
+    /// Whether a roster lists it: an idle one that none lists is forgotten.
+    pub(crate) listed: bool,
     pub(crate) operator: Operator,
     /// The stamp of the last assignment, 0 for never.
     pub(crate) last_assigned: u64,
@@ -187,7 +188,7 @@ impl Naive {
         }
     }
 
-    /// CONCESSION
+    /// An idle account that no roster lists is forgotten, and with it when it was last assigned.
     pub(crate) fn forget_unlisted(&mut self) {
         let now = self.clone();
         self.accounts.retain(|a| {
@@ -234,14 +235,6 @@ impl Naive {
                 let span = self.rules.quarantine.doubled(nth).min(self.rules.quarantine_max);
                 self.close(id, None, span, Cause::Quarantined);
             }
-        }
-    }
-
-    /// CONCESSION A13
-    pub(crate) fn drop_passed(&mut self, id: AccountId) {
-        let raw = self.raw;
-        for key in &mut self.account_mut(id).expect("it is there").keys {
-            key.opening &= raw < key.until;
         }
     }
 
@@ -386,7 +379,6 @@ impl Naive {
                     None => account.keys = vec![Key::new(None)],
                     Some(_) => account.keys.retain(|key| key.model != model),
                 }
-                self.drop_passed(id); // CONCESSION A13
             }
         }
     }
