@@ -38,7 +38,7 @@ impl Ledger {
         !guarded || self.gates.gate(ix).health.account.door(self.raw, None) == Door::Open
     }
 
-    /// The least ticket among the gate's own line and those of its pools that may have its slot now.
+    /// The least ticket among the gate's own line and its pools' that may have its slot now.
     fn first_in_line(
         &self,
         ix: GateIx,

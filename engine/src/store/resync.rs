@@ -35,7 +35,7 @@ pub struct WaitingLease {
     pub tag: Tag,
     /// How much longer.
     pub patience: Span,
-    /// As in [`Enter`].
+    /// As in [`super::Enter`].
     pub ttl: Option<Span>,
 }
 

@@ -46,7 +46,7 @@ pub enum HomeState {
 
 /// What a survey returns.
 ///
-/// Ranked are the members that are usable for a newcomer (see [`Enter`]), by (priority, load %, last assigned, not OAuth where
+/// Ranked are the members that are usable for a newcomer (see [`super::Enter`]), by (priority, load %, last assigned, not OAuth where
 /// the pool prefers OAuth, id).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Surveyed {

@@ -1,8 +1,8 @@
 //! Joining, beating, being lost, and being put right.
 
 use super::world::{Road, World, roster};
-use crate::store::{Instance, Limit, StoreFault, StoreOp, StoreReply};
-use crate::{AccountId, GateId, Outcome, Policy, Reason, Span, Time, Verdict};
+use crate::store::{Instance, Limit, Scope, StoreFault, StoreOp, StoreReply};
+use crate::{AccountId, Ask, GateId, Outcome, Policy, Reason, Span, Time, Verdict};
 
 const ONE: Limit = Limit::Slots(1);
 
@@ -169,7 +169,7 @@ fn two_beats_that_do_not_fit_bring_a_resync_which_puts_the_store_right() {
     // A lease that the engine does not know: a leave got lost in a fail-over.
     let stray = crate::store::Enter {
         lease: crate::LeaseId { node, request: crate::RequestId(999), attempt: crate::Attempt(1) },
-        ask: crate::Ask(1),
+        ask: Ask(1),
         want: crate::store::Want::Gate {
             account: AccountId(2),
             model: crate::ModelId(1),
@@ -233,6 +233,47 @@ fn a_leave_that_an_unanswered_resync_lists_is_fenced() {
     assert_eq!(w.held(1), 0, "the late resync does not bring it back");
     assert_eq!(w.out.ledger.held(GateId::User(crate::UserId(1))), 0);
     w.answer(call, Ok(StoreReply::Done));
+}
+
+/// Keeps every operation from just before the audit on; the audit's, after what is done then.
+fn at_the_audit<T>(w: &mut World, then: impl FnOnce(&mut World) -> T) -> (T, Ask, StoreOp) {
+    w.pass(Span::from_secs(299));
+    w.out.road = Road::Held;
+    let done = then(w);
+    w.pass(Span::from_secs(1));
+    let at = w.out.ops.iter().position(|(_, op)| matches!(op, StoreOp::Resync(_)));
+    let (call, resync) = w.out.ops.remove(at.expect("an audit every five minutes"));
+    (done, call, resync)
+}
+
+#[test]
+fn a_resync_that_overtakes_an_owed_leave_leaves_the_mark_to_it() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    let r = w.arrive();
+    let limited =
+        Outcome::RateLimited { scope: Scope::Account, retry_after: Some(Span::from_secs(60)) };
+    let ((), call, resync) = at_the_audit(&mut w, |w| w.end(r, limited));
+    let reply = w.apply_late(resync);
+    w.answer(call, Ok(reply));
+    assert_eq!(w.held(1), 1, "the lease is the leave's to end");
+    w.deliver();
+    assert_eq!(w.held(1), 0);
+    assert!(w.out.ledger.account_shut(AccountId(1)), "the mark has come with the leave");
+}
+
+#[test]
+fn a_resync_spares_a_lease_whose_enter_is_unanswered() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    let (r, call, resync) = at_the_audit(&mut w, World::arrive);
+    let (asked, enter) = w.out.ops.remove(0);
+    assert!(matches!(enter, StoreOp::Enter(_)));
+    let held = w.apply_late(enter);
+    let done = w.apply_late(resync);
+    assert_eq!(w.out.ledger.held(GateId::User(crate::UserId(1))), 1);
+    w.answer(asked, Ok(held));
+    w.answer(call, Ok(done));
+    w.deliver();
+    assert_eq!(w.account_of(r), Some(1));
 }
 
 #[test]

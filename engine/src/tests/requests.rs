@@ -65,6 +65,18 @@ fn waiters_run_in_the_order_of_their_arrival() {
 }
 
 #[test]
+fn a_hint_forwards_nothing_until_the_grant_is_claimed() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    let (first, second) = (w.arrive(), w.arrive());
+    w.end(first, Outcome::Completed);
+    w.out.road = Road::Held;
+    w.hint();
+    assert_eq!(w.account_of(second), None);
+    w.deliver();
+    assert_eq!(w.account_of(second), Some(1));
+}
+
+#[test]
 fn without_any_hint_a_waiter_runs_within_the_backoff_cap() {
     let mut w = World::new(Policy::fair(), &[ONE]);
     let (first, second) = (w.arrive(), w.arrive());
@@ -79,12 +91,11 @@ fn without_any_hint_a_waiter_runs_within_the_backoff_cap() {
 fn a_failed_attempt_goes_on_elsewhere_at_its_old_place() {
     let mut w = World::new(Policy::fair(), &[ONE, ONE]);
     let (first, second) = (w.arrive(), w.arrive());
-    let third = w.arrive();
+    let (third, fourth) = (w.arrive(), w.arrive());
     assert_eq!((w.account_of(first), w.account_of(second)), (Some(1), Some(2)));
     w.end(first, Outcome::Unreachable);
     w.hint();
     assert_eq!(w.account_of(third), Some(1), "account 1 is not for the first any more");
-    let fourth = w.arrive();
     w.end(second, Outcome::Completed);
     w.hint();
     assert_eq!(w.account_of(first), Some(2), "before the fourth, which came later");
@@ -321,6 +332,19 @@ fn an_enter_that_comes_after_its_leave_takes_nothing() {
     assert!(matches!(late, StoreOp::Enter(_)));
     w.turn(Event::Abandoned { req: r });
     w.deliver();
+    assert_eq!(w.apply_late(late), StoreReply::Left);
+    assert!(w.out.ledger.view().is_empty());
+}
+
+#[test]
+fn an_enter_of_unknown_fate_that_comes_after_the_end_takes_nothing() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    w.out.road = Road::Broken(StoreFault::Unknown);
+    let r = w.arrive();
+    let (_, late) = w.out.ops.remove(0);
+    assert!(matches!(late, StoreOp::Enter(_)));
+    w.out.road = Road::Open;
+    w.turn(Event::Abandoned { req: r });
     assert_eq!(w.apply_late(late), StoreReply::Left);
     assert!(w.out.ledger.view().is_empty());
 }

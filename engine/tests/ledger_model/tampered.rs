@@ -154,8 +154,6 @@ const TAMPERS: &[(&str, Tamper)] = &[
         }
     }),
     ("failures_to_eject", |op| rules(op, |rules| rules.failures_to_eject += 1)),
-    ("ejection_max", |op| rules(op, |rules| rules.ejection_max = Span::MAX)),
-    ("quarantine_max", |op| rules(op, |rules| rules.quarantine_max = Span::MAX)),
     ("rate_limit_max", |op| rules(op, |rules| rules.rate_limit_max = Span::MAX)),
     ("overload_max", |op| rules(op, |rules| rules.overload_max = Span::MAX)),
     ("if_home", |op| {

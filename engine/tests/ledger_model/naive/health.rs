@@ -237,6 +237,14 @@ impl Naive {
         }
     }
 
+    /// CONCESSION A13
+    pub(crate) fn drop_passed(&mut self, id: AccountId) {
+        let raw = self.raw;
+        for key in &mut self.account_mut(id).expect("it is there").keys {
+            key.opening &= raw < key.until;
+        }
+    }
+
     fn stale(&mut self, id: AccountId, model: Option<ModelId>, stamp: u64) -> bool {
         let key = self.key_mut(id, model).expect("the key is there");
         key.closed.is_some_and(|closed| stamp < closed)
@@ -373,11 +381,12 @@ impl Naive {
             HealthChange::Disable => account.operator = Operator::Disabled,
             HealthChange::Recover => {
                 account.operator = Operator::Serving;
-                for key in &mut account.keys {
-                    if model.is_none() || key.model == model {
-                        *key = Key::new(key.model);
-                    }
+                // A model's key that is as new is none.
+                match model {
+                    None => account.keys = vec![Key::new(None)],
+                    Some(_) => account.keys.retain(|key| key.model != model),
                 }
+                self.drop_passed(id); // CONCESSION A13
             }
         }
     }

@@ -160,6 +160,7 @@ impl Naive {
         for _ in 0..DUE_PER_OP {
             self.work_off_one();
         }
+        self.forget_idle_users();
         let reply = match op {
             StoreOp::Join { instance, replaces, resume, protocol: _ } => {
                 self.join(instance, *replaces, *resume)
@@ -236,9 +237,6 @@ impl Naive {
     /// Takes away whatever the lease has, and tells which gate it held.
     pub(crate) fn take(&mut self, id: LeaseId) -> Option<GateId> {
         let gate = self.held_by(id).map(|held| held.gate);
-        if self.lease(id).is_some() {
-            self.seen.retain(|seen| seen.2 != id); // CONCESSION A12
-        }
         self.leases.retain(|l| l.id != id);
         for account in &mut self.accounts {
             for key in &mut account.keys {

@@ -116,10 +116,7 @@ impl Naive {
 
     fn orphan(&mut self, resync: &Resync) {
         for lease in self.leases.clone() {
-            // A pass that began later knows better.
-            let seen = self.seen.iter().any(|(node, as_of, id)| {
-                *node == resync.node && *as_of >= resync.as_of && *id == lease.id
-            });
+            let seen = self.seen.contains(&(resync.node, resync.as_of, lease.id));
             if lease.id.node == resync.node && lease.ask <= resync.as_of && !seen {
                 self.counters.leases_orphaned += 1;
                 self.note("orphaned");

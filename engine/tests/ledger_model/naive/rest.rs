@@ -135,6 +135,7 @@ impl Naive {
             && let (GateId::Account(account), Some(mark)) = (held.gate, mark)
         {
             self.fold(account, &held, mark);
+            self.drop_passed(account); // CONCESSION A13
         }
         self.free(id);
         StoreReply::Done
