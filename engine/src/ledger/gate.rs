@@ -199,16 +199,17 @@ impl Gates {
     }
 
     /// Forgets a gate that says nothing any more.
-    pub(super) fn drop_if_idle(&mut self, ix: GateIx, raw: Time) {
-        let (hot, Some(gate)) = (&self.hot[ix as usize], &self.cold[ix as usize]) else { return };
+    pub(super) fn drop_if_idle(&mut self, ix: GateIx, raw: Time) -> Option<Gate> {
+        let (hot, gate) = (&self.hot[ix as usize], self.cold[ix as usize].as_ref()?);
         let idle = hot.held == 0 && hot.waiting == 0 && !gate.listed && gate.pools.is_empty();
         let plain = gate.operator == Operator::Serving && gate.health.is_clean(raw);
-        if idle && plain {
-            let id = gate.id;
-            self.index.remove(&id);
-            self.cold[ix as usize] = None;
-            self.free.push(ix);
+        if !idle || !plain {
+            return None;
         }
+        let id = gate.id;
+        self.index.remove(&id);
+        self.free.push(ix);
+        self.cold[ix as usize].take()
     }
 
     /// Forgets a pool without members that nobody waits for.

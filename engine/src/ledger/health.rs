@@ -1,6 +1,7 @@
 //! Account health: one pure fold from marks to closings, per account and per (account, model).
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{LeaseId, ModelId};
@@ -109,6 +110,28 @@ impl Health {
             None => Some(&mut self.account),
             Some(model) => self.models.get_mut(&model),
         }
+    }
+
+    /// When each key's latest closing ends or ended.
+    pub(super) fn closings(&self) -> impl Iterator<Item = (Option<ModelId>, Time)> + '_ {
+        let models = self.models.iter().map(|(model, key)| (Some(*model), key.closed_until));
+        core::iter::once((None, self.account.closed_until)).chain(models)
+    }
+
+    /// Makes one model's key, or every key, as new. Says which were half-open.
+    pub(super) fn recover(&mut self, model: Option<ModelId>) -> Vec<Option<ModelId>> {
+        let gone = match model {
+            Some(model) => {
+                let gone = self.models.remove(&model).map(|key| (Some(model), key));
+                gone.into_iter().collect()
+            }
+            None => {
+                let all = core::mem::take(self);
+                let models = all.models.into_iter().map(|(model, key)| (Some(model), key));
+                core::iter::once((None, all.account)).chain(models).collect::<Vec<_>>()
+            }
+        };
+        gone.into_iter().filter(|(_, key)| key.half_open).map(|(of, _)| of).collect()
     }
 
     /// The account's key and the model's, narrower of the two.

@@ -1,4 +1,5 @@
-//! What must hold inside a ledger after every operation. Linear and slow: for tests and simulations.
+//! What must hold inside a ledger after every operation. Linear and slow: for tests and
+//! simulations.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -7,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::Ledger;
 use super::gate::{GateIx, LineIx};
-use crate::ids::LeaseId;
+use crate::ids::{GateId, LeaseId};
 use crate::store::Discipline;
 
 impl Ledger {
@@ -100,8 +101,16 @@ impl Ledger {
         }
     }
 
-    /// Probes hold slots of the gate they probe; closings that are not over are on the list.
+    /// Probes hold slots of the gate they probe; closings that are not over are on the list, and nothing
+    /// else but those whose opening is not worked off yet.
     fn check_health(&self, wrong: &mut Vec<String>) {
+        for (at, account, of) in &self.openings {
+            let gate = self.gates.find(GateId::Account(*account)).map(|ix| self.gates.gate(ix));
+            let key = gate.and_then(|gate| gate.health.key(*of));
+            if key.is_none_or(|key| key.closed_until != *at) {
+                wrong.push(format!("structure: {account} has an opening without a closing"));
+            }
+        }
         for (id, ix) in self.gates.all() {
             let health = &self.gates.gate(ix).health;
             let models = health.models.iter().map(|(model, key)| (Some(*model), key));
@@ -113,7 +122,7 @@ impl Ledger {
                 if key.probe.is_some_and(|lease| !holds(lease)) {
                     wrong.push(format!("I13: the probe of {id} holds no slot of it"));
                 }
-                let crate::ids::GateId::Account(account) = id else { continue };
+                let GateId::Account(account) = id else { continue };
                 let listed = self.openings.contains(&(key.closed_until, account, of));
                 if key.closed_until > self.raw && !listed {
                     wrong.push(format!("structure: the opening of {id} is not on the list"));

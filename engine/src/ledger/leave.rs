@@ -3,11 +3,12 @@
 use alloc::vec::Vec;
 
 use super::gate::{GateIx, LineIx, Operator};
-use super::health::Fold;
+use super::health::{Fold, Health};
 use super::history::{Ending, Fact};
 use super::{Ledger, Slot};
 use crate::ids::{AccountId, GateId, LeaseId, ModelId};
 use crate::store::{HealthChange, Mark, StoreReply, TOMBSTONE};
+use crate::time::Time;
 
 impl Ledger {
     pub(super) fn leave(&mut self, id: LeaseId, mark: Option<Mark>, fence: bool) -> StoreReply {
@@ -44,10 +45,14 @@ impl Ledger {
         let (raw, rules, stamp) = (self.raw, self.rules, self.next);
         let fold = Fold { raw, granted: slot.stamp, stamp, model, rules };
         let before = self.half_open(ix, model);
-        self.take_openings(ix, account);
-        let closed = self.gates.gate_mut(ix).health.fold(mark, fold);
-        self.gates.guard(ix, raw);
-        self.put_openings(ix, account);
+        let closed = if mark == Mark::Ok {
+            // The common case closes nothing, so that no closing has to be looked at.
+            let closed = self.gates.gate_mut(ix).health.fold(mark, fold);
+            self.gates.guard(ix, raw);
+            closed
+        } else {
+            self.with_health(ix, account, |health| health.fold(mark, fold))
+        };
         if let Some(of) = closed {
             let key = self.gates.gate(ix).health.key(of).copied().unwrap_or_default();
             if key.closed_stamp == stamp {
@@ -71,28 +76,28 @@ impl Ledger {
         [None, Some(model)].map(|of| health.key(of).is_some_and(|key| key.half_open))
     }
 
-    /// Takes the account's closings off the list of openings while they change.
-    fn take_openings(&mut self, ix: GateIx, account: AccountId) {
-        if self.gates.hot[ix as usize].guarded {
-            let health = &self.gates.gate(ix).health;
-            self.openings.remove(&(health.account.closed_until, account, None));
-            for (model, key) in &health.models {
-                self.openings.remove(&(key.closed_until, account, Some(*model)));
+    /// Changes the account's health and keeps the openings true: one is on the list from its closing
+    /// until it is worked off, whatever becomes of the other keys.
+    fn with_health<T>(
+        &mut self,
+        ix: GateIx,
+        account: AccountId,
+        change: impl FnOnce(&mut Health) -> T,
+    ) -> T {
+        let health = &mut self.gates.gate_mut(ix).health;
+        let before: Vec<(Option<ModelId>, Time)> = health.closings().collect();
+        let result = change(health);
+        for &(of, at) in &before {
+            if health.key(of).is_none_or(|key| key.closed_until != at) {
+                self.openings.remove(&(at, account, of));
             }
         }
-    }
-
-    /// Puts the account's closings, as far as they are not over, on the list of openings.
-    fn put_openings(&mut self, ix: GateIx, account: AccountId) {
-        if self.gates.hot[ix as usize].guarded {
-            let health = &self.gates.gate(ix).health;
-            let models = health.models.iter().map(|(model, key)| (Some(*model), key));
-            for (of, key) in core::iter::once((None, &health.account)).chain(models) {
-                if key.closed_until > self.raw {
-                    self.openings.insert((key.closed_until, account, of));
-                }
-            }
+        let fresh = health.closings().filter(|(_, at)| *at > self.raw);
+        for (of, at) in fresh.filter(|closing| !before.contains(closing)) {
+            self.openings.insert((at, account, of));
         }
+        self.gates.guard(ix, self.raw);
+        result
     }
 
     pub(super) fn change_health(
@@ -137,25 +142,8 @@ impl Ledger {
     }
 
     fn recover(&mut self, ix: GateIx, account: AccountId, model: Option<ModelId>) {
-        self.take_openings(ix, account);
-        let gate = self.gates.gate_mut(ix);
-        gate.operator = Operator::Serving;
-        let mut recovered = Vec::new();
-        match model {
-            Some(model) => {
-                if gate.health.models.remove(&model).is_some_and(|key| key.half_open) {
-                    recovered.push(Some(model));
-                }
-            }
-            None => {
-                let health = core::mem::take(&mut gate.health);
-                let models = health.models.into_iter().map(|(model, key)| (Some(model), key));
-                let keys = core::iter::once((None, health.account)).chain(models);
-                recovered.extend(keys.filter(|(_, key)| key.half_open).map(|(of, _)| of));
-            }
-        }
-        self.gates.guard(ix, self.raw);
-        self.put_openings(ix, account);
+        self.gates.gate_mut(ix).operator = Operator::Serving;
+        let recovered = self.with_health(ix, account, |health| health.recover(model));
         for model in recovered {
             self.note(|_| Fact::Proved { account, model });
         }

@@ -1,7 +1,8 @@
 //! The meaning of the store protocol: pure, exact, in memory. Every backend answers as this does.
 //!
 //! [`crate::store`] states the contract. `enter` gets places, `settle` hands them on, `nodes` and
-//! `resync` are the life of sessions, `health` is the fold, `survey` ranks, `define` takes rosters in.
+//! `resync` are the life of sessions, `health` is the fold, `survey` ranks, `define` takes rosters
+//! in.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -119,8 +120,8 @@ struct Node {
     tombstones: BTreeMap<Key, Time>,
     /// The same in order of time, with some that have been renewed since.
     tombstones_by_end: VecDeque<(Time, Key)>,
-    /// What the newest resync passes have listed, known or not: the first ask of a busy lease may yet
-    /// arrive, and the call of an older pass.
+    /// What the newest resync passes have listed, known or not: the first ask of a busy lease may
+    /// yet arrive, and the call of an older pass.
     passes: BTreeMap<Ask, BTreeSet<Key>>,
 }
 
@@ -153,8 +154,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// An empty ledger. Its counter, from which node ids, tags, stamps and the epoch are drawn, starts
-    /// at `start`, the store's time, so that nothing is reused after a loss of data.
+    /// An empty ledger. Its counter, from which node ids, tags, stamps and the epoch are drawn,
+    /// starts at `start`, the store's time, so that nothing is reused after a loss of data.
     #[must_use]
     pub fn new(start: Time) -> Self {
         let first = start.0.clamp(1, COUNTER_START_MAX);
@@ -330,12 +331,20 @@ impl Ledger {
         }
     }
 
-    /// Forgets what says nothing any more. Before and after an operation, never during it: every place
-    /// in the arrays that it has looked up stays what it is.
+    /// Forgets what says nothing any more. Before and after an operation, never during it: every
+    /// place in the arrays that it has looked up stays what it is.
     fn drop_idle(&mut self) {
         while let Some(line) = self.idle.pop() {
             match line {
-                LineIx::Gate(ix) => self.gates.drop_if_idle(ix, self.raw),
+                LineIx::Gate(ix) => {
+                    let gone = self.gates.drop_if_idle(ix, self.raw);
+                    if let Some((GateId::Account(account), gate)) = gone.map(|gate| (gate.id, gate))
+                    {
+                        for (of, at) in gate.health.closings() {
+                            self.openings.remove(&(at, account, of));
+                        }
+                    }
+                }
                 LineIx::Pool(ix) => self.gates.drop_pool_if_idle(ix),
             }
         }

@@ -23,7 +23,8 @@ impl Sessions {
         self.homes.get(&key).filter(|(_, ends)| raw < *ends).map(|(home, _)| *home)
     }
 
-    /// Changes the binding if the home is still what the caller believes. Answers the home afterwards.
+    /// Changes the binding if the home is still what the caller believes. Answers the home
+    /// afterwards.
     pub(super) fn apply(
         &mut self,
         raw: Time,

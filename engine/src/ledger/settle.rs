@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::gate::{GateIx, LineIx, Use};
+use super::gate::{GateIx, LineIx, PoolIx, Use};
 use super::health::Door;
 use super::history::{Ending, Fact, Way};
 use super::{Key, Ledger, Slot};
@@ -38,7 +38,7 @@ impl Ledger {
         !guarded || self.gates.gate(ix).health.account.door(self.raw, None) == Door::Open
     }
 
-    /// The least ticket among the gate's own line and those of its pools that may have its slot now.
+    /// The least ticket among the gate's own line and its pools' that may have its slot now.
     fn first_in_line(
         &self,
         ix: GateIx,
@@ -47,7 +47,8 @@ impl Ledger {
     ) -> Option<Place> {
         let gate = self.gates.gate(ix);
         let mut first = self.first_of(LineIx::Gate(ix), ix, until, but);
-        for &pool in &gate.pools {
+        let waited_for = |pool: &&PoolIx| !self.gates.pool(**pool).line.is_empty();
+        for &pool in gate.pools.iter().filter(waited_for) {
             let other = self.first_of(LineIx::Pool(pool), ix, first.or(until), but);
             first = other.or(first);
         }

@@ -26,7 +26,8 @@ pub struct LineView {
 }
 
 impl Ledger {
-    /// Gates and lines that somebody holds or waits for, or that health has closed; gates first, by id.
+    /// Gates and lines that somebody holds or waits for, or that health has closed; gates first, by
+    /// id.
     /// Linear in leases and gates.
     #[must_use]
     pub fn view(&self) -> Vec<LineView> {

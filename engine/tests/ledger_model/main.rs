@@ -32,7 +32,8 @@ fn number(variable: &str) -> Option<u64> {
 /// kept in a file.
 fn config(cases: u32) -> Config {
     static QUIET: Once = Once::new();
-    // Shrinking panics hundreds of times; only the last one, which proptest repeats, is worth reading.
+    // Shrinking panics hundreds of times; only the last one, which proptest repeats, is worth
+    // reading.
     QUIET.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {

@@ -35,10 +35,12 @@ pub(crate) fn mix() -> impl Strategy<Value = Mix> {
 pub(crate) fn menu(mix: Mix) -> BoxedStrategy<Step> {
     let acts = prop_oneof![
         mix.enter * 20 => enter(mix.pace).prop_map(Act::Enter),
-        mix.enter * if mix.sick { 4 } else { 1 } => (1u8..=12, enter(mix.pace)).prop_map(|(count, step)| Act::Crowd(count, step)),
+        mix.enter * if mix.sick { 4 } else { 1 } => (1u8..=12, enter(mix.pace))
+            .prop_map(|(count, step)| Act::Crowd(count, step)),
         mix.leave * if mix.sick { 15 } else { 8 } => leave(mix.sick),
         mix.nodes => join(),
-        mix.nodes * 2 => (0u8..3, rarely()).prop_map(|(instance, former)| Act::Beat { instance, former }),
+        mix.nodes * 2 => (0u8..3, rarely())
+            .prop_map(|(instance, former)| Act::Beat { instance, former }),
         mix.nodes => prop_oneof![Just(0u32), 1u32..4, Just(128)].prop_map(|max| Act::Reap { max }),
         mix.resync => resync().prop_map(Act::Resync),
         mix.define => define(),

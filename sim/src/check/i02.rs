@@ -18,7 +18,7 @@ pub(super) struct GrantsEnd {
     leaving: BTreeSet<(RequestId, Attempt)>,
     /// Requests that ended lately, and when.
     ended: VecDeque<(Time, usize, RequestId)>,
-    /// Per node: when it last began a session, or had none.
+    /// Per node: when it last began a session; the end of time while it has none.
     unsettled: BTreeMap<usize, Time>,
 }
 
@@ -81,9 +81,10 @@ impl GrantsEnd {
         {
             self.leaving.remove(&(enter.lease.request, enter.lease.attempt));
         }
-        if let What::Told {
-            node, result: Ok(StoreReply::Lost | StoreReply::Joined { .. }), ..
+        if let What::Told { node, result: Ok(StoreReply::Lost), .. } = record.what {
+            self.unsettled.insert(node, Time(u64::MAX));
         }
+        if let What::Told { node, result: Ok(StoreReply::Joined { .. }), .. }
         | What::Launched { node, .. }
         | What::Crashed { node } = record.what
         {

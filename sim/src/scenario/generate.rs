@@ -241,19 +241,21 @@ fn faults(
         let mut d = Draw::scenario(seed, 13, n);
         let kind = d.weighted(&weights);
         // In the middle of a request's conversation with the store, around a deadline, or anywhere.
-        let at = match d.range(0, 2) {
-            0 if !arrivals.is_empty() => {
-                let one = d.range(0, arrivals.len() as u64 - 1) as usize;
-                arrivals[one].at + d.ms(0, 40)
+        let mut node = d.range(0, setting.nodes.len() as u64 - 1) as usize;
+        let at = match d.range(0, 3) {
+            0 | 1 if !arrivals.is_empty() => {
+                let one = &arrivals[d.range(0, arrivals.len() as u64 - 1) as usize];
+                node = one.node;
+                one.at + if d.chance(1, 2) { d.ms(0, 40) } else { d.ms(0, 400) }
             }
-            1 if clustered => first + d.near(anchors),
+            2 if clustered => first + d.near(anchors),
             _ => d.before(end),
         };
         // The store's clock is set once at most: a session promises no more than that.
         if kind == 6 && core::mem::replace(&mut clock_set, true) {
             continue;
         }
-        fault(&mut d, kind, at, setting, anchors, rosters, &mut all);
+        fault(&mut d, kind, (at, node), setting, anchors, rosters, &mut all);
     }
     all.retain(|f: &Fault| f.at < end);
     all.sort_by_key(|f| f.at);
@@ -263,14 +265,12 @@ fn faults(
 fn fault(
     d: &mut Draw,
     kind: usize,
-    at: Time,
+    (at, node): (Time, usize),
     setting: &Setting,
     anchors: &[Span],
     rosters: &[Roster],
     all: &mut Vec<Fault>,
 ) {
-    let nodes = setting.nodes.len() as u64;
-    let node = d.range(0, nodes - 1) as usize;
     let mut add = |at, kind| all.push(Fault { at, kind });
     match kind {
         0 | 1 => {

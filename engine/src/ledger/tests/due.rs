@@ -129,3 +129,20 @@ fn a_users_gate_that_the_due_list_empties_is_forgotten_before_the_operation() {
     store.ask(2, user(1, 4));
     store.waits(3, user(1, 4), 1);
 }
+
+#[test]
+fn an_opening_that_has_come_stays_due_whatever_a_mark_does_to_other_keys() {
+    let mut store = Store::new(20, 0);
+    for request in 1..=10 {
+        let model = ModelId(request);
+        store.holds(request, Want::Gate { account: A, model, line_max: 3 }, A);
+    }
+    for request in 1..=9 {
+        store.leave_with(request, close(Scope::Model, 4));
+    }
+    store.now = store.now + Span::from_secs(4);
+    store.leave_with(10, close(Scope::Model, 4));
+    assert!(store.ledger.due_now(), "eight of nine have been worked off");
+    store.beat();
+    assert!(!store.ledger.due_now());
+}

@@ -96,8 +96,8 @@ fn a_grant_that_nobody_claims_passes_on_after_three_seconds() {
     assert_eq!(waiting, [4], "2 stood where it had stood and has been granted");
 }
 
-/// Account A opens now for its model, behind more due entries than one operation works off; requests
-/// 2, 3 and 4 wait for it in the pool's line.
+/// Account A opens now for its model, behind more due entries than one operation works off;
+/// requests 2, 3 and 4 wait for it in the pool's line.
 fn opening_late() -> Store {
     let mut store = Store::new(2, 0);
     store.holds(1, home(A), A);

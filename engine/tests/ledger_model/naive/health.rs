@@ -15,6 +15,7 @@ pub(crate) struct Account {
     pub(crate) limit: Limit,
     pub(crate) priority: u32,
     pub(crate) oauth: bool,
+    /// Whether a roster lists it: an idle one that none lists is forgotten.
     pub(crate) listed: bool,
     pub(crate) operator: Operator,
     /// The stamp of the last assignment, 0 for never.
@@ -187,9 +188,7 @@ impl Naive {
         }
     }
 
-    /// An account of which there is nothing left to say is as if it had never been: no roster lists
-    /// it, no pool has it, nobody holds it or waits for it, and neither health nor the operator
-    /// has anything against it.
+    /// An idle account that no roster lists is forgotten, and with it when it was last assigned.
     pub(crate) fn forget_unlisted(&mut self) {
         let now = self.clone();
         self.accounts.retain(|a| {
@@ -236,14 +235,6 @@ impl Naive {
                 let span = self.rules.quarantine.doubled(nth).min(self.rules.quarantine_max);
                 self.close(id, None, span, Cause::Quarantined);
             }
-        }
-    }
-
-    /// What changes an account's keys works off those of their openings that have come.
-    pub(crate) fn drop_passed(&mut self, id: AccountId) {
-        let raw = self.raw;
-        for key in &mut self.account_mut(id).expect("it is there").keys {
-            key.opening &= raw < key.until;
         }
     }
 
@@ -388,7 +379,6 @@ impl Naive {
                     None => account.keys = vec![Key::new(None)],
                     Some(_) => account.keys.retain(|key| key.model != model),
                 }
-                self.drop_passed(id);
             }
         }
     }

@@ -135,7 +135,6 @@ impl Naive {
             && let (GateId::Account(account), Some(mark)) = (held.gate, mark)
         {
             self.fold(account, &held, mark);
-            self.drop_passed(account);
         }
         self.free(id);
         StoreReply::Done
