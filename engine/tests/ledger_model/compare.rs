@@ -96,8 +96,10 @@ impl<S: Subject> System<S> {
 
     /// What the world has just done is done here.
     pub(crate) fn follow(&mut self, world: &World) -> Result<(), String> {
-        let done = world.done.iter().try_for_each(|done| self.follow_one(done));
-        done.and_then(|()| self.compare(&world.naive)).map_err(|difference| {
+        let mut done = world.done.iter();
+        let followed =
+            done.try_for_each(|done| self.follow_one(done).and_then(|()| self.compare(&done.then)));
+        followed.map_err(|difference| {
             let looks = self.store.looks();
             format!("{DIFFERENT}\n{}{difference}The store then: {looks:?}", self.log)
         })

@@ -56,6 +56,9 @@ pub(crate) struct Done {
     pub(crate) op: StoreOp,
     pub(crate) reply: StoreReply,
     pub(crate) grants: Vec<Grant>,
+    pub(crate) notes: Vec<&'static str>,
+    /// The naive store afterwards.
+    pub(crate) then: Naive,
 }
 
 /// The reference's whole state.
@@ -305,7 +308,9 @@ impl World {
         let (reply, grants) = self.naive.apply(now, &op);
         self.learn(&op, &reply);
         self.sent.push(op.clone());
-        self.done.push(Done { now, op, reply, grants });
+        let notes = std::mem::take(&mut self.naive.notes);
+        let then = self.naive.clone();
+        self.done.push(Done { now, op, reply, grants, notes, then });
     }
 
     fn learn(&mut self, op: &StoreOp, reply: &StoreReply) {
