@@ -108,7 +108,7 @@ impl Session {
 
     /// Whether it is the store's fault that it cannot be asked, and not just a matter of one answer.
     pub(crate) const fn is_at_fault(&self) -> bool {
-        self.node.is_none() || self.define.tries > 0 || self.resync.tries > 0
+        self.node.is_none() || self.resuming || self.define.tries > 0 || self.resync.tries > 0
     }
 
     /// Whether an unanswered `Resync` lists this lease.
