@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sluice_engine::Policy;
@@ -34,6 +34,9 @@ pub struct Config {
     /// The scheduler.
     #[serde(default)]
     pub policy: Knobs,
+    /// The access log.
+    #[serde(default)]
+    pub log: Log,
     /// Who may use which accounts.
     pub groups: Vec<Group>,
     /// Who may ask.
@@ -51,10 +54,10 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
-    /// For clients.
-    pub listen: SocketAddr,
+    /// For clients; at least one.
+    pub listen: OneOrMany<Listen>,
     /// For operators; without it there is no admin listener.
-    pub admin_listen: Option<SocketAddr>,
+    pub admin_listen: Option<Listen>,
     /// The process' name in the store, unique among those that share one.
     #[serde(default = "Server::default_name")]
     pub name: String,
@@ -73,6 +76,60 @@ impl Server {
     }
 }
 
+/// A place to listen at: `host:port` with an IPv4 or a bracketed IPv6 address, or `unix:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Listen {
+    /// An address and a port; port 0 takes any free one.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            Some(_) => Err(format!("\"{text}\": the path after unix: must begin with /")),
+            None => text.parse().map(Self::Tcp).map_err(|_| {
+                format!("\"{text}\" must be ADDRESS:PORT, [IPV6]:PORT or unix:/PATH")
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A value, or a list of them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "RawOneOrMany<T>", bound = "T: Deserialize<'de>")]
+pub struct OneOrMany<T>(pub Vec<T>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawOneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> From<RawOneOrMany<T>> for OneOrMany<T> {
+    fn from(raw: RawOneOrMany<T>) -> Self {
+        match raw {
+            RawOneOrMany::One(one) => Self(vec![one]),
+            RawOneOrMany::Many(many) => Self(many),
+        }
+    }
+}
+
 /// See [`Config::limits`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -83,6 +140,10 @@ pub struct Limits {
     pub parked_bytes_max: usize,
     /// Clients' connections at once; further ones wait to be accepted.
     pub connections_max: usize,
+    /// Headers of one request.
+    pub headers_max: usize,
+    /// Bytes of all header names and values of one request.
+    pub header_bytes_max: usize,
     /// From a connection's first byte to the end of a request's head.
     pub header_timeout_ms: u64,
     /// Between two pieces of a request's body.
@@ -101,6 +162,8 @@ impl Default for Limits {
             body_bytes_max: 100 * 1024 * 1024,
             parked_bytes_max: 1024 * 1024 * 1024,
             connections_max: 20_000,
+            headers_max: 100,
+            header_bytes_max: 64 * 1024,
             header_timeout_ms: 30_000,
             body_idle_timeout_ms: 60_000,
             client_stall_timeout_ms: 120_000,
@@ -126,6 +189,40 @@ pub struct Upstream {
     pub idle_connections_max: usize,
     /// How long they are kept.
     pub idle_connection_ms: u64,
+    /// Whether HTTP/2 is offered to upstreams behind `https`.
+    pub http2: bool,
+    /// Which certificate authorities upstreams behind `https` are known by.
+    pub roots: Roots,
+    /// Further certificate authorities, a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// What becomes of an attempt whose client has gone.
+    pub on_disconnect: OnDisconnect,
+    /// With `drain`: the most bytes that are still read,
+    pub drain_bytes_max: usize,
+    /// and for how long at most.
+    pub drain_time_max_ms: u64,
+}
+
+/// See [`Upstream::roots`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Roots {
+    /// Those of the machine.
+    #[default]
+    Platform,
+    /// Mozilla's, as they were when the program was built.
+    Bundled,
+}
+
+/// See [`Upstream::on_disconnect`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDisconnect {
+    /// It is cancelled at once.
+    #[default]
+    Cancel,
+    /// Its answer is read on, for its usage, within limits.
+    Drain,
 }
 
 impl Default for Upstream {
@@ -137,8 +234,43 @@ impl Default for Upstream {
             total_timeout_ms: 3_600_000,
             idle_connections_max: 64,
             idle_connection_ms: 60_000,
+            http2: true,
+            roots: Roots::default(),
+            ca_file: None,
+            on_disconnect: OnDisconnect::default(),
+            drain_bytes_max: 1024 * 1024,
+            drain_time_max_ms: 10_000,
         }
     }
+}
+
+/// See [`Config::log`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Where every request leaves a line.
+    pub access: AccessLogTo,
+    /// Lines that wait to be written; beyond them lines are lost, and counted.
+    pub access_lines_max: usize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { access: AccessLogTo::default(), access_lines_max: 16_384 }
+    }
+}
+
+/// See [`Log::access`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessLogTo {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// Standard error, among the messages of the program itself.
+    Stderr,
+    /// Nowhere.
+    Off,
 }
 
 /// A group: the accounts that its users' keys may use.
@@ -183,10 +315,13 @@ pub struct Account {
     /// What it speaks.
     #[serde(default)]
     pub platform: PlatformName,
-    /// `http://host[:port][/prefix]`.
+    /// `https://host[:port][/prefix]`, or `http://`.
     pub base_url: String,
     /// The credential: the value itself, `env:NAME` or `file:PATH`.
     pub api_key: Secret,
+    /// The way to it: `http://`, `https://` or `socks5://`, `[user:password@]host:port`; the value
+    /// itself, `env:NAME` or `file:PATH`. Without it: directly.
+    pub proxy: Option<Secret>,
     /// Requests at once.
     pub concurrency: Concurrency,
     /// Lower is preferred.
@@ -368,8 +503,11 @@ impl Config {
                     mistakes.push(format!("account \"{}\": no group \"{group}\"", account.name));
                 }
             }
-            if let Err(why) = account.api_key.resolve() {
-                mistakes.push(format!("account \"{}\": api_key: {why}", account.name));
+            let secrets = [("api_key", Some(&mut account.api_key)), ("proxy", account.proxy.as_mut())];
+            for (field, secret) in secrets {
+                if let Some(Err(why)) = secret.map(Secret::resolve) {
+                    mistakes.push(format!("account \"{}\": {field}: {why}", account.name));
+                }
             }
         }
         mistakes

@@ -95,7 +95,7 @@ fn user_key(name: &str) -> String {
 fn configuration(listen: SocketAddr, admin: SocketAddr, upstream: SocketAddr) -> String {
     let mut text = format!(
         "[server]\nlisten = \"{listen}\"\nadmin_listen = \"{admin}\"\nname = \"demo\"\n\
-         [[groups]]\nname = \"demo\"\n"
+         [log]\naccess = \"stderr\"\n[[groups]]\nname = \"demo\"\n"
     );
     for (name, cents) in USERS {
         let hash = KeyHash::of(&user_key(name)).to_hex();

@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::directory::Directory;
 use crate::gateway::{Phase, Setup, Worker};
 use crate::handler::admin;
@@ -83,7 +83,12 @@ pub async fn start(config: Config, phase: watch::Receiver<Phase>) -> io::Result<
     let clock = Clock::system();
     let store = Arc::new(MemoryStore::new(clock.now()));
     let shared = config.server.workers > 1;
-    let mut listen = config.server.listen;
+    let tcp = |listen: &Listen| match listen {
+        Listen::Tcp(address) => Some(*address),
+        Listen::Unix(_) => None,
+    };
+    let first = config.server.listen.0.iter().find_map(tcp);
+    let mut listen = first.ok_or_else(|| io::Error::other("no address to listen at"))?;
     let (ended, ends) = mpsc::unbounded_channel();
     for index in 0..config.server.workers {
         let seed = Seed(clock.start().0.wrapping_add(index as u64));
@@ -99,7 +104,7 @@ pub async fn start(config: Config, phase: watch::Receiver<Phase>) -> io::Result<
         // The first may have been given any free port; the others share it.
         listen = at.map_err(|e| io::Error::new(e.kind(), format!("{listen}: {e}")))?;
     }
-    let admin = match config.server.admin_listen {
+    let admin = match config.server.admin_listen.as_ref().and_then(tcp) {
         None => None,
         Some(address) => {
             let failed = |e: io::Error| io::Error::new(e.kind(), format!("{address}: {e}"));
