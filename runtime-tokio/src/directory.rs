@@ -12,6 +12,8 @@ use sluice_engine::{AccountId, GroupId, ModelId, PoolId, UserId};
 
 use crate::auth::{KeyHash, KeyOwner, Keys};
 use crate::config::{self, Config, ConfigError, Secret};
+use crate::upstream::target::Target;
+use crate::upstream::tls::Tls;
 
 /// See the module's documentation. Replaced whole on reload.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Directory {
     pub pools: BTreeMap<PoolId, String>,
     /// The names of models that accounts name.
     pub models: BTreeMap<ModelId, String>,
+    /// For upstreams and proxies that speak TLS.
+    pub tls: Tls,
     /// Whether any account has warm-up requests answered by the gateway.
     pub intercepts: bool,
 }
@@ -48,15 +52,43 @@ pub struct Account {
     pub name: String,
     /// Where it lives.
     pub endpoint: Endpoint,
-    /// Belongs to that endpoint alone.
-    pub api_key: Secret,
+    /// What requests to it have in common.
+    pub target: Target,
+    /// The way there, if it is not the direct one.
+    pub proxy: Option<Proxy>,
     /// The upstream's name of each model that has another one there.
     pub models: BTreeMap<String, String>,
+}
+
+/// What a proxy speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyScheme {
+    /// `CONNECT`.
+    Http,
+    /// `CONNECT` within TLS.
+    Https,
+    /// SOCKS version 5.
+    Socks5,
+}
+
+/// A way to an upstream.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// What it speaks.
+    pub scheme: ProxyScheme,
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// User and password.
+    pub credentials: Option<(String, Secret)>,
 }
 
 /// A place that speaks HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
+    /// Whether it speaks it within TLS.
+    pub tls: bool,
     /// Name or address.
     pub host: String,
     /// Port.
@@ -107,15 +139,20 @@ impl Endpoint {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(url: &str) -> Result<Self, String> {
-        let Some(rest) = url.strip_prefix("http://") else {
-            return Err(format!("base_url \"{url}\" must begin with http://"));
+        let (tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+            (Some(rest), _) => (true, Some(rest)),
+            (None, rest) => (false, rest),
+        };
+        let default_port = if tls { 443 } else { 80 };
+        let Some(rest) = rest else {
+            return Err(format!("base_url \"{url}\" must begin with https:// or http://"));
         };
         let (authority, prefix) = rest.split_once('/').map_or((rest, ""), |(a, p)| (a, p));
         let prefix = prefix.trim_end_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
         let bracket = authority.rfind(']').unwrap_or(0);
         let (host, port) = match authority[bracket..].rfind(':') {
-            None => (authority, Ok(80)),
+            None => (authority, Ok(default_port)),
             Some(at) => (&authority[..bracket + at], authority[bracket + at + 1..].parse()),
         };
         let port = port.map_err(|e| format!("base_url \"{url}\": port: {e}"))?;
@@ -126,13 +163,13 @@ impl Endpoint {
         {
             return Err(format!("base_url \"{url}\": no host, or characters that do not belong"));
         }
-        Ok(Self { host: host.to_owned(), port, prefix })
+        Ok(Self { tls, host: host.to_owned(), port, prefix })
     }
 
     /// For the `host` header.
     #[must_use]
     pub fn authority(&self) -> String {
-        if self.port == 80 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == if self.tls { 443 } else { 80 } { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 }
 
@@ -164,24 +201,15 @@ impl Directory {
         }
         let mut accounts = BTreeMap::new();
         for account in &config.accounts {
-            match Endpoint::parse(&account.base_url) {
-                Ok(endpoint) => {
-                    accounts.insert(
-                        account_id(&account.name),
-                        Account {
-                            name: account.name.clone(),
-                            endpoint,
-                            api_key: account.api_key.clone(),
-                            models: account.models.clone(),
-                        },
-                    );
-                }
+            match upstream(account) {
+                Ok(made) => drop(accounts.insert(account_id(&account.name), made)),
                 Err(why) => mistakes.push(format!("account \"{}\": {why}", account.name)),
             }
         }
-        if !mistakes.is_empty() {
+        let tls = Tls::new(&config.upstream).map_err(|why| mistakes.push(why)).ok();
+        let Some(tls) = tls.filter(|_| mistakes.is_empty()) else {
             return Err(ConfigError(mistakes));
-        }
+        };
         let user = |u: &config::User| {
             (user_id(&u.name), User { name: u.name.clone(), balance_cents: u.balance_cents })
         };
@@ -194,9 +222,21 @@ impl Directory {
             accounts,
             pools,
             models: models.map(|name| (model_id(name), name.clone())).collect(),
+            tls,
             intercepts: config.accounts.iter().any(|a| a.intercept_warmup),
         })
     }
+}
+
+fn upstream(account: &config::Account) -> Result<Account, String> {
+    let endpoint = Endpoint::parse(&account.base_url)?;
+    Ok(Account {
+        name: account.name.clone(),
+        target: Target::new(&endpoint, &account.api_key)?,
+        endpoint,
+        proxy: None,
+        models: account.models.clone(),
+    })
 }
 
 fn roster(config: &Config, pools: BTreeMap<PoolKey, Pool>) -> Roster {

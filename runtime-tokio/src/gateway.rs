@@ -89,9 +89,9 @@ impl<N: Net, S: Watch> Worker<N, S> {
         let engine = sluice_engine::Config { instance, seed, policy: config.policy() };
         let (limits, upstream) = (&config.limits, &config.upstream);
         let ms = Duration::from_millis;
-        Rc::new(Self {
+        let worker = Rc::new(Self {
+            pool: Pool::new(upstream, directory.tls.clone()),
             driver: Driver::start(engine, store, clock, directory),
-            pool: Pool::new(upstream),
             parking: Parking::new(limits.parked_bytes_max / config.server.workers),
             body_bytes_max: limits.body_bytes_max,
             body_idle_timeout: ms(limits.body_idle_timeout_ms),
@@ -103,7 +103,10 @@ impl<N: Net, S: Watch> Worker<N, S> {
             index,
             minted: Cell::new(0),
             phase,
-        })
+        });
+        let sweeper = worker.clone();
+        drop(tokio::task::spawn_local(async move { sweeper.pool.sweep().await }));
+        worker
     }
 
     /// Serves what arrives at a listener until the phase is [`Phase::Draining`], and then what is

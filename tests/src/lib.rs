@@ -30,12 +30,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use tls::Authority;
+
+pub mod proxies;
+pub mod tls;
+
 /// What a world is made of.
 #[derive(Default)]
 pub struct Plan {
     users: String,
     accounts: Vec<(String, String)>,
     behaviours: BTreeMap<String, Behaviour>,
+    authorities: Vec<(String, Authority)>,
     settings: String,
 }
 
@@ -60,6 +66,19 @@ impl Plan {
         self
     }
 
+    /// Adds an account whose upstream is behind TLS, with a certificate of this authority.
+    #[must_use]
+    pub fn secure_account(
+        mut self,
+        name: &str,
+        n: u32,
+        behaviour: Behaviour,
+        authority: Authority,
+    ) -> Self {
+        self.authorities.push((name.to_owned(), authority));
+        self.account(name, n, behaviour, "")
+    }
+
     /// Adds an account at whose address nobody listens.
     #[must_use]
     pub fn dead_account(mut self, name: &str, more: &str) -> Self {
@@ -79,14 +98,16 @@ impl Plan {
         self
     }
 
-    fn config(&self, upstream: SocketAddr) -> Config {
+    fn config(&self, upstream: SocketAddr, secure: &BTreeMap<String, SocketAddr>) -> Config {
         let mut text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\n{}\n[[groups]]\nname = \"main\"\n{}",
             self.settings, self.users
         );
         for (name, more) in &self.accounts {
+            let url = secure.get(name).map(|address| format!("https://{address}"));
+            let url = url.unwrap_or_else(|| format!("http://{upstream}"));
             text += &format!(
-                "[[accounts]]\nname = \"{name}\"\nbase_url = \"http://{upstream}\"\n\
+                "[[accounts]]\nname = \"{name}\"\nbase_url = \"{url}\"\n\
                  api_key = \"{}\"\n{more}",
                 account_key(name)
             );
@@ -155,12 +176,22 @@ pub fn run_on<S: Watch, F: Future<Output = Rc<World<S>>>>(
 }
 
 impl<S: Watch> World<S> {
-    async fn start(plan: Plan, store: impl FnOnce(Time) -> S) -> Rc<Self> {
+    async fn start(mut plan: Plan, store: impl FnOnce(Time) -> S) -> Rc<Self> {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let bind = async || TcpNet::bind(any, false).await.expect("a free port");
         let (listener, upstream, operators) = (bind().await, bind().await, bind().await);
-        let config = plan.config(address_of(&upstream));
+        let (mut addresses, mut secure) = (BTreeMap::new(), Vec::new());
+        for (name, authority) in plan.authorities.drain(..) {
+            let listener = bind().await;
+            addresses.insert(name.clone(), address_of(&listener));
+            secure.push((authority, listener));
+        }
+        let config = plan.config(address_of(&upstream), &addresses);
         let mock = Mock::new(Seed(7), plan.behaviours);
+        for (authority, listener) in secure {
+            let mock = mock.clone();
+            drop(tokio::task::spawn_local(async move { authority.serve(mock, listener).await }));
+        }
         drop(tokio::task::spawn_local(mock.clone().serve::<TcpNet>(upstream)));
         let directory = Arc::new(Directory::new(&config).expect("a good configuration"));
         let clock = Clock::system();
@@ -237,6 +268,14 @@ impl<S: Watch> World<S> {
 
 fn address_of(listener: &TcpListener) -> SocketAddr {
     TcpNet::local_address(listener).expect("what is bound has an address")
+}
+
+/// A listener that is not served yet, so that its address can be configured.
+#[must_use]
+pub fn free_listener() -> std::net::TcpListener {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a listener");
+    listener
 }
 
 /// A Messages request of this user.

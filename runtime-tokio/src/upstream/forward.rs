@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Response};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{HeaderMap, Method, Request, Response, Version};
 use sluice_engine::{AccountId, Attempt, Outcome};
 use sluice_storage::Watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::pool::Exchange;
+use super::link::Exchange;
 use super::relay::{Relay, Step};
 use super::{classify::classify, headers};
 use crate::clock::Clock;
@@ -76,10 +76,11 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let Some(account) = self.worker.driver.directory.accounts.get(&self.account) else {
             return Ok(Outcome::Unreachable.into());
         };
-        let Some(request) = self.request(account) else {
+        let Some(body) = self.body(account) else {
             return Ok(Outcome::Unreachable.into());
         };
-        let sent = self.worker.pool.send(self.account, &account.endpoint, &request);
+        let request = |http2| self.request(account, &body, http2);
+        let sent = self.worker.pool.send(self.account, account, request);
         let Ok(Ok((head, exchange))) = timeout_at(total, sent).await else {
             return Ok(Outcome::Unreachable.into());
         };
@@ -102,24 +103,31 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
     }
 
+    /// The body as this account's upstream is to see it.
+    fn body(&self, account: &Account) -> Option<Bytes> {
+        let body = self.asked.body()?;
+        let Some(model) = account.upstream_model(&self.asked.model) else { return Some(body) };
+        let text = std::str::from_utf8(&body).ok()?;
+        json::replace_string(text, &["model"], model).map(Bytes::from)
+    }
+
     /// The request as this account's upstream is to see it. Its credential goes nowhere else.
-    fn request(&self, account: &Account) -> Option<Request<Full<Bytes>>> {
-        let mut body = self.asked.body()?;
-        if let Some(model) = account.upstream_model(&self.asked.model) {
-            let text = std::str::from_utf8(&body).ok()?;
-            body = json::replace_string(text, &["model"], model)?.into();
-        }
-        let mut request = Request::new(Full::new(body));
+    fn request(&self, account: &Account, body: &Bytes, http2: bool) -> Request<Full<Bytes>> {
+        let target = &account.target;
+        let mut request = Request::new(Full::new(body.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = format!("{}/v1/messages", account.endpoint.prefix).parse().ok()?;
         let mut headers = headers::up(&self.asked.headers);
-        headers.insert(HOST, HeaderValue::try_from(account.endpoint.authority()).ok()?);
-        let mut key = HeaderValue::try_from(account.api_key.expose()).ok()?;
-        key.set_sensitive(true);
         debug_assert!(!headers.contains_key(AUTHORIZATION), "no client credential passes");
-        headers.insert("x-api-key", key);
+        headers.insert("x-api-key", target.key.clone());
+        if http2 {
+            *request.uri_mut() = target.uri.clone();
+            *request.version_mut() = Version::HTTP_2;
+        } else {
+            *request.uri_mut() = target.path.clone();
+            headers.insert(HOST, target.host.clone());
+        }
         *request.headers_mut() = headers;
-        Some(request)
+        request
     }
 
     async fn refused(&self, head: &Response<()>, mut exchange: Exchange<N>, total: Instant) -> End {
