@@ -76,6 +76,10 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let Some(account) = self.worker.driver.directory.accounts.get(&self.account) else {
             return Ok(Outcome::Unreachable.into());
         };
+        if account.endpoint.tls || account.proxy.is_some() {
+            // Neither is spoken yet. Nothing is sent in the clear or past a proxy instead.
+            return Ok(Outcome::Unreachable.into());
+        }
         let Some(request) = self.request(account) else {
             return Ok(Outcome::Unreachable.into());
         };
