@@ -1,6 +1,7 @@
 //! What the fuzz targets run, as plain functions of bytes: libFuzzer drives them, and ordinary tests
 //! replay the committed corpora through them.
 
+pub mod config;
 pub mod engine_events;
 pub mod ledger_ops;
 

@@ -26,3 +26,8 @@ fn ledger_ops() {
 fn engine_events() {
     replay("engine_events", sluice_fuzz::engine_events::run);
 }
+
+#[test]
+fn config() {
+    replay("config", sluice_fuzz::config::run);
+}

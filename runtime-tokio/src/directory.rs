@@ -10,10 +10,14 @@ use sha2::{Digest, Sha256};
 use sluice_engine::roster::{self, Platform, Pool, PoolKey, Roster};
 use sluice_engine::{AccountId, GroupId, ModelId, PoolId, UserId};
 
-use crate::auth::{KeyHash, KeyOwner, Keys};
-use crate::config::{self, Config, ConfigError, Secret};
+use crate::auth::{KeyOwner, Keys};
+use crate::config::{self, Config, ConfigError, Finding};
 use crate::upstream::target::Target;
 use crate::upstream::tls::Tls;
+
+pub use endpoint::{Endpoint, Proxy, ProxyScheme};
+
+mod endpoint;
 
 /// See the module's documentation. Replaced whole on reload.
 #[derive(Debug)]
@@ -54,47 +58,10 @@ pub struct Account {
     pub endpoint: Endpoint,
     /// What requests to it have in common.
     pub target: Target,
-    /// The way there, if it is not the direct one.
+    /// The way there. Without it, directly; if it fails, nothing is sent another way.
     pub proxy: Option<Proxy>,
     /// The upstream's name of each model that has another one there.
     pub models: BTreeMap<String, String>,
-}
-
-/// What a proxy speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyScheme {
-    /// `CONNECT`.
-    Http,
-    /// `CONNECT` within TLS.
-    Https,
-    /// SOCKS version 5.
-    Socks5,
-}
-
-/// A way to an upstream.
-#[derive(Clone, Debug)]
-pub struct Proxy {
-    /// What it speaks.
-    pub scheme: ProxyScheme,
-    /// Name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// User and password.
-    pub credentials: Option<(String, Secret)>,
-}
-
-/// A place that speaks HTTP.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Whether it speaks it within TLS.
-    pub tls: bool,
-    /// Name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// What stands before every path; empty, or with a slash at its beginning only.
-    pub prefix: String,
 }
 
 /// The first 8 bytes of the SHA-256 of `parts`, each ended by a zero byte.
@@ -133,47 +100,18 @@ pub fn model_id(name: &str) -> ModelId {
     ModelId(digest(&["model", name]))
 }
 
-impl Endpoint {
-    /// Reads `http://host[:port][/prefix]`.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        let (tls, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-            (Some(rest), _) => (true, Some(rest)),
-            (None, rest) => (false, rest),
-        };
-        let default_port = if tls { 443 } else { 80 };
-        let Some(rest) = rest else {
-            return Err(format!("base_url \"{url}\" must begin with https:// or http://"));
-        };
-        let (authority, prefix) = rest.split_once('/').map_or((rest, ""), |(a, p)| (a, p));
-        let prefix = prefix.trim_end_matches('/');
-        let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
-        let bracket = authority.rfind(']').unwrap_or(0);
-        let (host, port) = match authority[bracket..].rfind(':') {
-            None => (authority, Ok(default_port)),
-            Some(at) => (&authority[..bracket + at], authority[bracket + at + 1..].parse()),
-        };
-        let port = port.map_err(|e| format!("base_url \"{url}\": port: {e}"))?;
-        let plain = |b: u8| b.is_ascii_graphic() && !b"@?#/\\\"<>".contains(&b);
-        if host.is_empty()
-            || !host.bytes().all(plain)
-            || !prefix.bytes().all(|b| b.is_ascii_graphic())
-        {
-            return Err(format!("base_url \"{url}\": no host, or characters that do not belong"));
-        }
-        Ok(Self { tls, host: host.to_owned(), port, prefix })
-    }
-
-    /// For the `host` header.
-    #[must_use]
-    pub fn authority(&self) -> String {
-        if self.port == if self.tls { 443 } else { 80 } { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
-    }
-}
-
 impl Account {
+    fn new(account: &config::Account) -> Result<Self, (&'static str, String)> {
+        let proxy = account.proxy.as_ref().map(Proxy::parse).transpose();
+        Ok(Self {
+            name: account.name.clone(),
+            target: Target::new(&account.base_url, &account.api_key)?,
+            endpoint: account.base_url.clone(),
+            proxy: proxy.map_err(|why| ("proxy", why))?,
+            models: account.models.clone(),
+        })
+    }
+
     /// What the upstream calls this model, if it is another name.
     #[must_use]
     pub fn upstream_model(&self, model: &str) -> Option<&str> {
@@ -185,30 +123,26 @@ impl Directory {
     /// Makes a directory of a configuration.
     ///
     /// # Errors
-    /// Every key hash and address that is none.
+    /// Every proxy that is none: only for a configuration that was changed after it was read.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
+        let keys = config.users.iter().flat_map(|user| {
+            let owner = |group| KeyOwner { user: user_id(&user.name), group: group_id(group) };
+            user.keys.iter().map(move |key| (key.sha256, owner(&key.group)))
+        });
+        let mut accounts = BTreeMap::new();
         let mut mistakes = Vec::new();
-        let mut keys = Vec::new();
-        for user in &config.users {
-            for key in &user.keys {
-                let owner = KeyOwner { user: user_id(&user.name), group: group_id(&key.group) };
-                match KeyHash::from_hex(&key.sha256) {
-                    Some(hash) => keys.push((hash, owner)),
-                    None => mistakes
-                        .push(format!("user \"{}\": sha256 must be 64 hex digits", user.name)),
+        for (index, account) in config.accounts.iter().enumerate() {
+            match Account::new(account) {
+                Ok(known) => drop(accounts.insert(account_id(&account.name), known)),
+                Err((field, why)) => {
+                    mistakes.push(Finding::of(&format!("accounts[{index}].{field}"), why));
                 }
             }
         }
-        let mut accounts = BTreeMap::new();
-        for account in &config.accounts {
-            match upstream(account) {
-                Ok(made) => drop(accounts.insert(account_id(&account.name), made)),
-                Err(why) => mistakes.push(format!("account \"{}\": {why}", account.name)),
-            }
-        }
-        let tls = Tls::new(&config.upstream).map_err(|why| mistakes.push(why)).ok();
+        let tls = Tls::new(&config.upstream);
+        let tls = tls.map_err(|(field, why)| mistakes.push(Finding::of(field, why))).ok();
         let Some(tls) = tls.filter(|_| mistakes.is_empty()) else {
-            return Err(ConfigError(mistakes));
+            return Err(ConfigError { file: None, mistakes });
         };
         let user = |u: &config::User| {
             (user_id(&u.name), User { name: u.name.clone(), balance_cents: u.balance_cents })
@@ -226,17 +160,6 @@ impl Directory {
             intercepts: config.accounts.iter().any(|a| a.intercept_warmup),
         })
     }
-}
-
-fn upstream(account: &config::Account) -> Result<Account, String> {
-    let endpoint = Endpoint::parse(&account.base_url)?;
-    Ok(Account {
-        name: account.name.clone(),
-        target: Target::new(&endpoint, &account.api_key)?,
-        endpoint,
-        proxy: None,
-        models: account.models.clone(),
-    })
 }
 
 fn roster(config: &Config, pools: BTreeMap<PoolKey, Pool>) -> Roster {
@@ -294,18 +217,6 @@ fn pools(config: &Config) -> (BTreeMap<PoolKey, Pool>, BTreeMap<PoolId, String>)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_endpoint_is_host_port_and_prefix() {
-        let parse = |url| Endpoint::parse(url).map(|e| (e.host.clone(), e.port, e.prefix));
-        let is = |host: &str, port, prefix: &str| Ok((host.to_owned(), port, prefix.to_owned()));
-        assert_eq!(parse("http://h"), is("h", 80, ""));
-        assert_eq!(parse("http://h:81/"), is("h", 81, ""));
-        assert_eq!(parse("http://[::1]:81/a/b/"), is("[::1]", 81, "/a/b"));
-        for bad in ["h", "ftp://h", "http://", "http://u@h", "http://h:x", "http://h:99999"] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn accounts_that_name_models_serve_those_only() {

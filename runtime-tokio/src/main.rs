@@ -1,8 +1,8 @@
 //! The command line.
 
-use std::io::{self, BufRead as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -41,12 +41,32 @@ enum Command {
         /// Threads, instead of what the file says.
         #[arg(long, value_name = "N")]
         workers: Option<usize>,
-        /// Only checks the file.
-        #[arg(long)]
-        check: bool,
     },
-    /// Reads a key from standard input and prints the hash to be put into the configuration.
-    HashKey,
+    /// Checks a configuration file, and names every mistake in it.
+    Check {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Makes keys for users, and hashes of them for the configuration.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Prints a new key, which is kept nowhere, and the line for its user's `keys`.
+    New {
+        /// The group whose accounts the key opens.
+        #[arg(long, value_name = "NAME", default_value = "main")]
+        group: String,
+    },
+    /// Reads a key from standard input and prints the line for its user's `keys`.
+    Hash {
+        /// The group whose accounts the key opens.
+        #[arg(long, value_name = "NAME", default_value = "main")]
+        group: String,
+    },
 }
 
 #[expect(clippy::print_stdout, reason = "what a command answers belongs on standard output")]
@@ -55,8 +75,23 @@ fn main() -> ExitCode {
     telemetry::log_to_stderr(&cli.log);
     let done = match cli.command {
         Command::Demo { listen, admin_listen } => demo::run(listen, admin_listen),
-        Command::Serve { config, workers, check } => run(&config, workers, check),
-        Command::HashKey => hash_key().map(|hash| println!("{hash}")),
+        Command::Serve { config, workers } => match load(&config) {
+            Ok(config) => run(config, workers),
+            Err(failed) => return failed,
+        },
+        Command::Check { config: path } => match load(&path) {
+            Ok(config) => {
+                println!("{}: ok\n{}", path.display(), summary(&config));
+                Ok(())
+            }
+            Err(failed) => return failed,
+        },
+        Command::Key(KeyCommand::New { group }) => KeyHash::new_key().map(|key| {
+            println!("{key}\n{}", key_line(KeyHash::of(&key), &group));
+        }),
+        Command::Key(KeyCommand::Hash { group }) => read_key().map(|key| {
+            println!("{}", key_line(KeyHash::of(&key), &group));
+        }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,14 +105,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(path: &std::path::Path, workers: Option<usize>, check: bool) -> io::Result<()> {
-    let mut config = Config::load(path).map_err(io::Error::other)?;
+/// Reads a configuration; prints its warnings, or everything that is wrong with it.
+fn load(path: &Path) -> Result<Config, ExitCode> {
+    let config = Config::load(path).map_err(|error| {
+        eprintln!("{error}");
+        let count = error.mistakes.len();
+        let noun = if count == 1 { "mistake" } else { "mistakes" };
+        eprintln!("sluice: {count} {noun} in {}", path.display());
+        ExitCode::FAILURE
+    })?;
+    for warning in &config.warnings {
+        eprintln!("{} (warning)", warning.in_file(Some(path)));
+    }
+    Ok(config)
+}
+
+fn run(mut config: Config, workers: Option<usize>) -> io::Result<()> {
     if let Some(workers) = workers.filter(|&workers| workers > 0) {
         config.server.workers = workers;
-    }
-    if check {
-        sluice_runtime_tokio::directory::Directory::new(&config).map_err(io::Error::other)?;
-        return Ok(());
     }
     serve::run(config, |addresses| {
         let admin = addresses.admin.map(|admin| admin.to_string());
@@ -85,8 +130,39 @@ fn run(path: &std::path::Path, workers: Option<usize>, check: bool) -> io::Resul
     })
 }
 
-fn hash_key() -> io::Result<String> {
-    let mut key = String::new();
-    io::stdin().lock().read_line(&mut key)?;
-    Ok(KeyHash::of(key.trim()).to_hex())
+fn summary(config: &Config) -> String {
+    let listen: Vec<_> = config.server.listen.0.iter().map(ToString::to_string).collect();
+    let admin = config.server.admin_listen.as_ref();
+    format!(
+        "users: {}\ngroups: {}\naccounts: {}\nlisteners: {} for clients, {} for operators",
+        config.users.len(),
+        config.groups.len(),
+        config.accounts.len(),
+        listen.join(" and "),
+        admin.map_or_else(|| "none".to_owned(), ToString::to_string),
+    )
+}
+
+/// What a user's `keys` hold of a key.
+fn key_line(hash: KeyHash, group: &str) -> String {
+    let group = group.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("{{ sha256 = \"{}\", group = \"{group}\" }}", hash.to_hex())
+}
+
+fn read_key() -> io::Result<String> {
+    /// The longest key, in bytes: what fits into a header.
+    const KEY_BYTES_MAX: u64 = 4096;
+    let input = io::stdin();
+    if input.is_terminal() {
+        eprintln!("Type or paste the key, then Enter:");
+    }
+    let mut line = String::new();
+    input.lock().take(KEY_BYTES_MAX + 1).read_line(&mut line)?;
+    let key = line.trim();
+    let size = key.len() as u64;
+    if !(1..=KEY_BYTES_MAX).contains(&size) || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        let what = "a key is 1 to 4096 visible ASCII characters in one line, without spaces";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    Ok(key.to_owned())
 }

@@ -72,8 +72,7 @@ async fn through<N: Net>(
         }
         ProxyScheme::Socks5 => {
             // The proxy resolves the name: what this machine would make of it may be another host.
-            let host = endpoint.host.trim_start_matches('[').trim_end_matches(']');
-            let target = (host, endpoint.port);
+            let target = (endpoint.host.as_str(), endpoint.port);
             let connected = match &proxy.credentials {
                 None => Socks5Stream::connect_with_socket(stream, target).await,
                 Some((user, password)) => {
@@ -94,7 +93,7 @@ async fn tunnel<S: Io + 'static, T>(
     endpoint: &Endpoint,
     proxy: &Proxy,
 ) -> io::Result<Stream<T>> {
-    let authority = format!("{}:{}", endpoint.host, endpoint.port);
+    let authority = endpoint.address();
     let mut ask = format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n");
     if let Some((user, password)) = &proxy.credentials {
         let pair = STANDARD.encode(format!("{user}:{}", password.expose()));

@@ -27,19 +27,20 @@ impl Target {
     /// The target at this endpoint.
     ///
     /// # Errors
-    /// Characters in the address that cannot be in a request.
-    pub fn new(endpoint: &Endpoint, key: &Secret) -> Result<Self, String> {
+    /// Characters that cannot be in a request: the account's field, and the remedy.
+    pub fn new(endpoint: &Endpoint, key: &Secret) -> Result<Self, (&'static str, String)> {
         let Endpoint { prefix, .. } = endpoint;
         let scheme = if endpoint.tls { "https" } else { "http" };
         let authority = endpoint.authority();
-        let uri = |text: String| text.parse().map_err(|e| format!("base_url: {text}: {e}"));
-        let mut key = HeaderValue::try_from(key.expose())
-            .map_err(|_| "api_key: must be visible ASCII characters".to_owned())?;
+        let uri = |text: String| text.parse().map_err(|e| ("base_url", format!("{text}: {e}")));
+        let key = HeaderValue::try_from(key.expose());
+        let mut key =
+            key.map_err(|_| ("api_key", "must be visible ASCII characters".to_owned()))?;
         key.set_sensitive(true);
         Ok(Self {
             path: uri(format!("{prefix}{PATH}"))?,
             uri: uri(format!("{scheme}://{authority}{prefix}{PATH}"))?,
-            host: HeaderValue::try_from(&authority).map_err(|e| format!("base_url: {e}"))?,
+            host: HeaderValue::try_from(&authority).map_err(|e| ("base_url", format!("{authority}: {e}")))?,
             key,
         })
     }

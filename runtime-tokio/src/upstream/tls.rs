@@ -3,7 +3,6 @@
 //! One configuration a process, made when it starts, so that a machine without certificate
 //! authorities is found out then and not by the first request.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
@@ -37,8 +36,8 @@ impl Tls {
     /// As the configuration says.
     ///
     /// # Errors
-    /// No certificate authorities, or a file of them that cannot be read; names the field.
-    pub fn new(config: &Upstream) -> Result<Self, String> {
+    /// No certificate authorities, or a file of them that cannot be read: the field, and the remedy.
+    pub fn new(config: &Upstream) -> Result<Self, (&'static str, String)> {
         let roots = Arc::new(roots(config)?);
         let connector = |offers: &[&[u8]]| {
             let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -76,11 +75,12 @@ impl Tls {
 }
 
 fn server_name(host: &str) -> std::io::Result<ServerName<'static>> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    ServerName::try_from(bare.to_owned()).map_err(std::io::Error::other)
+    ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)
 }
 
-fn roots(config: &Upstream) -> Result<RootCertStore, String> {
+type Wrong = (&'static str, String);
+
+fn roots(config: &Upstream) -> Result<RootCertStore, Wrong> {
     let mut store = RootCertStore::empty();
     match config.roots {
         Roots::Bundled => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
@@ -90,24 +90,24 @@ fn roots(config: &Upstream) -> Result<RootCertStore, String> {
         }
     }
     if let Some(path) = &config.ca_file {
-        for certificate in certificates(path)? {
-            let added = store.add(certificate);
-            added.map_err(|e| format!("upstream.ca_file {}: {e}", path.display()))?;
+        let wrong = |why: &dyn std::fmt::Display| {
+            ("upstream.ca_file", format!("{}: {why}; it must be a PEM file", path.display()))
+        };
+        let all = CertificateDer::pem_file_iter(path).map_err(|e| wrong(&e))?;
+        let all: Vec<_> = all.collect::<Result<_, _>>().map_err(|e| wrong(&e))?;
+        if all.is_empty() {
+            return Err(wrong(&"holds no certificate"));
+        }
+        for certificate in all {
+            store.add(certificate).map_err(|e| wrong(&e))?;
         }
     }
     if store.is_empty() {
-        let message = "upstream.roots: this machine has no certificate authorities; install them \
-                       (ca-certificates), or set roots = \"bundled\", or name a ca_file";
-        return Err(message.to_owned());
+        let remedy = "this machine has no certificate authorities; install them \
+                      (ca-certificates), or set roots = \"bundled\", or name a ca_file";
+        return Err(("upstream.roots", remedy.to_owned()));
     }
     Ok(store)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let failed = |e: &dyn std::fmt::Display| format!("upstream.ca_file {}: {e}", path.display());
-    let all = CertificateDer::pem_file_iter(path).map_err(|e| failed(&e))?;
-    let all: Vec<_> = all.collect::<Result<_, _>>().map_err(|e| failed(&e))?;
-    if all.is_empty() { Err(failed(&"holds no certificate")) } else { Ok(all) }
 }
 
 #[cfg(test)]
@@ -115,7 +115,8 @@ mod tests {
     use super::*;
 
     fn wrong(config: &Upstream) -> String {
-        Tls::new(config).expect_err("wrong")
+        let (field, remedy) = Tls::new(config).expect_err("wrong");
+        format!("{field} {remedy}")
     }
 
     #[test]
