@@ -93,9 +93,10 @@ impl TryFrom<String> for Listen {
         match text.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             Some(_) => Err(format!("\"{text}\": the path after unix: must begin with /")),
-            None => text.parse().map(Self::Tcp).map_err(|_| {
-                format!("\"{text}\" must be ADDRESS:PORT, [IPV6]:PORT or unix:/PATH")
-            }),
+            None => text
+                .parse()
+                .map(Self::Tcp)
+                .map_err(|_| format!("\"{text}\" must be ADDRESS:PORT, [IPV6]:PORT or unix:/PATH")),
         }
     }
 }
@@ -503,7 +504,8 @@ impl Config {
                     mistakes.push(format!("account \"{}\": no group \"{group}\"", account.name));
                 }
             }
-            let secrets = [("api_key", Some(&mut account.api_key)), ("proxy", account.proxy.as_mut())];
+            let secrets =
+                [("api_key", Some(&mut account.api_key)), ("proxy", account.proxy.as_mut())];
             for (field, secret) in secrets {
                 if let Some(Err(why)) = secret.map(Secret::resolve) {
                     mistakes.push(format!("account \"{}\": {field}: {why}", account.name));
