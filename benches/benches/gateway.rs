@@ -76,7 +76,11 @@ fn compare(only: Option<String>) -> io::Result<()> {
     let floor = Role::start(&["--floor", &upstream.address])?;
     let gateway = Role::start(&["--gateway", &upstream.address])?;
     let mut out = io::stdout();
-    writeln!(out, "{:<10} {:>12} {:>12} {:>8}  per", "scenario", "floor us", "gateway us", "ratio")?;
+    writeln!(
+        out,
+        "{:<10} {:>12} {:>12} {:>8}  per",
+        "scenario", "floor us", "gateway us", "ratio"
+    )?;
     for scenario in SCENARIOS.iter().filter(|s| only.as_deref().is_none_or(|o| o == s.name)) {
         let mut slices = Vec::new();
         for n in 0..=SLICES {
@@ -193,7 +197,8 @@ async fn load(address: String, scenario: &Scenario) -> io::Result<()> {
 
 /// A conversation with code in it, so long.
 fn body(scenario: &Scenario) -> String {
-    let turn = "fn step(&mut self) -> Result<u32> {\\n\\tlet y = self.get(\\\"k\\\")?;\\n\\tOk(y)\\n}\\n";
+    let turn =
+        "fn step(&mut self) -> Result<u32> {\\n\\tlet y = self.get(\\\"k\\\")?;\\n\\tOk(y)\\n}\\n";
     let (mut messages, mut role) = (String::new(), "user");
     while messages.len() + 200 < scenario.body_bytes {
         let room = (scenario.body_bytes - messages.len()) / turn.len();

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sluice_engine::rng::Seed;
 use sluice_runtime_tokio::auth::KeyHash;
 use sluice_runtime_tokio::config::Config;
-use sluice_runtime_tokio::{demo, serve, telemetry};
+use sluice_runtime_tokio::{demo, mock, serve, telemetry};
 
 /// A gateway for LLM APIs: users share accounts fairly, sessions stay at home, failures are passed
 /// over.
@@ -51,6 +52,19 @@ enum Command {
     /// Makes keys for users, and hashes of them for the configuration.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Runs a made-up upstream that speaks the Messages protocol, to try gateways and clients on.
+    #[command(long_about = MOCK_ABOUT, after_long_help = mock_help())]
+    MockUpstream {
+        /// Where clients connect; port 0 takes any free one.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+        listen: SocketAddr,
+        /// How it behaves, key by key; without it, any key is answered at once.
+        #[arg(long, value_name = "FILE")]
+        script: Option<PathBuf>,
+        /// What goes wrong with the n-th request of a key follows from this number.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 #[derive(Subcommand)]
@@ -67,6 +81,26 @@ enum KeyCommand {
         #[arg(long, value_name = "NAME", default_value = "main")]
         group: String,
     },
+}
+
+const MOCK_ABOUT: &str = "\
+Runs a made-up upstream that speaks the Messages protocol, to try gateways and clients on.
+
+It answers POST /v1/messages, plain and streaming, with made-up words, or with a call of a tool if
+the request demands one. A script makes accounts (keys) slow, full or failing. The first line of its
+output is {\"upstream\":\"http://ADDRESS\"}. What it has seen, above all how many requests of a key
+were open at once, is at / for people and at /_mock/stats and /_mock/left for programs.
+
+Nothing is sent anywhere. Keys are shown as they come: use made-up ones.";
+
+fn mock_help() -> String {
+    let example = mock::command::EXAMPLE.replace('\n', "\n  ");
+    format!(
+        "A script, for instance:\n\n  {}\n\n\
+         Kinds of faults: status, redirect, html, reset, torn, truncated, stall, error_event.\n\
+         Everything a script can say is in docs/mock-upstream.md.",
+        example.trim_end()
+    )
 }
 
 #[expect(clippy::print_stdout, reason = "what a command answers belongs on standard output")]
@@ -92,6 +126,9 @@ fn main() -> ExitCode {
         Command::Key(KeyCommand::Hash { group }) => read_key().map(|key| {
             println!("{}", key_line(KeyHash::of(&key), &group));
         }),
+        Command::MockUpstream { listen, script, seed } => {
+            mock::command::run(listen, script.as_deref(), Seed(seed))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,6 +34,7 @@ use tls::Authority;
 
 pub mod proxies;
 pub mod tls;
+pub mod upstream;
 
 /// What a world is made of.
 #[derive(Default)]
@@ -293,7 +294,18 @@ pub fn hello(stream: bool) -> Value {
 }
 
 /// Sends a request on a connection of its own and waits for the answer's head.
-pub async fn send(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Reply {
+pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Reply {
+    try_send(address, request).await.expect("an answer")
+}
+
+/// [`send`], where there may be no answer.
+///
+/// # Errors
+/// The connection ended before the answer's head.
+pub async fn try_send(
+    address: SocketAddr,
+    mut request: Request<Full<Bytes>>,
+) -> hyper::Result<Reply> {
     let stream = TcpStream::connect(address).await.expect("it listens");
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.expect("HTTP");
@@ -303,8 +315,14 @@ pub async fn send(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Rep
         let json = "application/json".parse().expect("a header");
         request.headers_mut().insert("content-type", json);
     }
-    let response = sender.send_request(request).await.expect("an answer");
-    Reply { response, connection }
+    let response = match sender.send_request(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            connection.abort();
+            return Err(error);
+        }
+    };
+    Ok(Reply { response, connection })
 }
 
 /// An answer whose head has come. Dropping it closes its connection.

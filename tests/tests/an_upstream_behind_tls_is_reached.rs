@@ -54,11 +54,7 @@ fn http_2_is_not_offered_if_that_is_configured() {
 #[test]
 fn a_client_that_leaves_ends_its_stream_and_not_its_neighbours() {
     let authority = Authority::new(&["h2"]);
-    let slow = Behaviour {
-        words: 400,
-        pace: std::time::Duration::from_millis(2),
-        ..named("one")
-    };
+    let slow = Behaviour { words: 400, pace: std::time::Duration::from_millis(2), ..named("one") };
     let plan = plan(&authority, "").secure_account("one", 50, slow, authority);
     run(plan, async |world| {
         let mut stays = world.ask("alice", &hello(true)).await;

@@ -120,7 +120,6 @@ impl Proxy {
         let credentials = credentials.map(|text| credentials_of(text, scheme)).transpose();
         Ok(Self { scheme, host, port, credentials: credentials.map_err(|why| wrong(&why))? })
     }
-
 }
 
 impl fmt::Debug for Proxy {

@@ -165,9 +165,8 @@ impl<N: Net> Pool<N> {
             let now = Clock::after(Duration::ZERO);
             self.kept.borrow_mut().retain(|_, kept| {
                 kept.idle.retain_mut(|(link, until)| *until > now && link.usable());
-                kept.shared.retain(|(shared, until)| {
-                    !shared.closed() && (*until > now || !shared.idle())
-                });
+                kept.shared
+                    .retain(|(shared, until)| !shared.closed() && (*until > now || !shared.idle()));
                 !kept.idle.is_empty() || !kept.shared.is_empty()
             });
         }

@@ -40,7 +40,8 @@ impl Target {
         Ok(Self {
             path: uri(format!("{prefix}{PATH}"))?,
             uri: uri(format!("{scheme}://{authority}{prefix}{PATH}"))?,
-            host: HeaderValue::try_from(&authority).map_err(|e| ("base_url", format!("{authority}: {e}")))?,
+            host: HeaderValue::try_from(&authority)
+                .map_err(|e| ("base_url", format!("{authority}: {e}")))?,
             key,
         })
     }
