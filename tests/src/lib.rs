@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use sluice_engine::Time;
 use sluice_engine::rng::Seed;
 use sluice_runtime_tokio::auth::KeyHash;
 use sluice_runtime_tokio::clock::Clock;
-use sluice_runtime_tokio::config::Config;
+use sluice_runtime_tokio::config::{Config, Roots};
 use sluice_runtime_tokio::directory::Directory;
 use sluice_runtime_tokio::gateway::{Phase, Setup, Worker};
 use sluice_runtime_tokio::handler::admin;
@@ -43,6 +44,7 @@ pub struct Plan {
     accounts: Vec<(String, String)>,
     behaviours: BTreeMap<String, Behaviour>,
     authorities: Vec<(String, Authority)>,
+    trusted: Option<PathBuf>,
     settings: String,
 }
 
@@ -64,6 +66,13 @@ impl Plan {
         let text = format!("concurrency = {n}\ngroups = [\"main\"]\n{more}\n");
         self.accounts.push((name.to_owned(), text));
         self.behaviours.insert(account_key(name), behaviour);
+        self
+    }
+
+    /// Upstreams and proxies with a certificate of this authority are trusted, and no others.
+    #[must_use]
+    pub fn trusting(mut self, authority: &Authority) -> Self {
+        self.trusted = Some(authority.file.clone());
         self
     }
 
@@ -113,7 +122,12 @@ impl Plan {
                 account_key(name)
             );
         }
-        Config::parse(&text, 1).expect("the plan is a good configuration")
+        let mut config = Config::parse(&text, 1).expect("the plan is a good configuration");
+        if self.trusted.is_some() {
+            config.upstream.roots = Roots::Bundled;
+            config.upstream.ca_file.clone_from(&self.trusted);
+        }
+        config
     }
 }
 

@@ -1,5 +1,6 @@
 //! An upstream behind TLS, with a certificate authority of its own.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -20,6 +21,8 @@ use tokio_rustls::TlsAcceptor;
 pub struct Authority {
     /// Its own certificate, as a file. Removed when this is dropped.
     pub file: PathBuf,
+    /// Connections that its upstream has accepted, trusted or not.
+    pub connections: Rc<Cell<u32>>,
     acceptor: Arc<ServerConfig>,
 }
 
@@ -52,7 +55,7 @@ impl Authority {
         let n = MADE.fetch_add(1, Ordering::Relaxed);
         let file = std::env::temp_dir().join(format!("sluice-ca-{}-{n}.pem", std::process::id()));
         std::fs::write(&file, root.pem()).expect("a folder for temporary files");
-        Self { file, acceptor: Arc::new(config) }
+        Self { file, connections: Rc::default(), acceptor: Arc::new(config) }
     }
 
     /// For whoever accepts connections.
@@ -64,6 +67,7 @@ impl Authority {
     /// Serves a made-up upstream behind TLS, for ever.
     pub async fn serve(&self, mock: Rc<Mock>, listener: TcpListener) {
         while let Ok((stream, _)) = listener.accept().await {
+            self.connections.set(self.connections.get() + 1);
             let (mock, acceptor) = (mock.clone(), self.acceptor());
             drop(tokio::task::spawn_local(async move {
                 // A client that does not trust the authority leaves here.

@@ -18,11 +18,8 @@ enum Kind {
 fn plan(scheme: &str, listener: &std::net::TcpListener, trusted: &Authority) -> Plan {
     let address = listener.local_addr().expect("what is bound has an address");
     let proxy = format!("proxy = \"{scheme}://user:pass%40word@{address}\"");
-    let ca = trusted.file.display();
-    Plan::default()
-        .user("alice", 5, "")
-        .settings(&format!("[upstream]\nroots = \"bundled\"\nca_file = \"{ca}\"\n"))
-        .account("one", 5, named("one"), &proxy)
+    let plan = Plan::default().user("alice", 5, "").trusting(trusted);
+    plan.account("one", 5, named("one"), &proxy)
 }
 
 /// Runs the proxy, and then what `test` makes of it.
