@@ -252,7 +252,7 @@ mod tests {
         assert_eq!((plain.scheme, &*plain.host, plain.port), (ProxyScheme::Http, "h", 3128));
         assert!(plain.credentials.is_none());
         let full = proxy("socks5://us%40er:p:%2Fw%25@[::1]:1080/").expect("good");
-        assert_eq!((full.scheme, &*full.authority()), (ProxyScheme::Socks5, "[::1]:1080"));
+        assert_eq!((full.scheme, &*full.host, full.port), (ProxyScheme::Socks5, "::1", 1080));
         let (user, password) = full.credentials.expect("given");
         assert_eq!((&*user, password.expose()), ("us@er", "p:/w%"));
         let empty = proxy("https://user:@h:1").expect("good").credentials.expect("given");

@@ -87,7 +87,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let id = head.headers().get("request-id").and_then(|id| id.to_str().ok());
         self.asked.log.upstream_id(id.map(str::to_owned));
         if !head.status().is_success() {
-            return Ok(self.refused(&head, exchange, total).await);
+            return Ok(self.refused(account, &head, exchange, total).await);
         }
         let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let events = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
@@ -130,7 +130,13 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         request
     }
 
-    async fn refused(&self, head: &Response<()>, mut exchange: Exchange<N>, total: Instant) -> End {
+    async fn refused(
+        &self,
+        account: &Account,
+        head: &Response<()>,
+        mut exchange: Exchange<N>,
+        total: Instant,
+    ) -> End {
         let deadline = total.min(Clock::after(self.worker.idle_timeout));
         let mut body = BytesMut::new();
         while body.len() < ERROR_BYTES_MAX {
@@ -145,7 +151,10 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
         let now = self.worker.driver.clock.now();
         let status = head.status().as_u16();
-        let (outcome, refusal) = classify(status, head.headers(), &body, now);
+        let (outcome, mut refusal) = classify(status, head.headers(), &body, now);
+        if let Some(refusal) = &mut refusal {
+            refusal.hide(account.target.key.as_bytes());
+        }
         End { outcome, refusal, told: false }
     }
 
