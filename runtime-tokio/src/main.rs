@@ -80,8 +80,8 @@ fn run(path: &std::path::Path, workers: Option<usize>, check: bool) -> io::Resul
         return Ok(());
     }
     serve::run(config, |addresses| {
-        let admin = addresses.admin.map(|admin| admin.to_string());
-        tracing::info!(listen = %addresses.listen, admin, "serving");
+        let admin = addresses.admin.as_ref().map(ToString::to_string);
+        tracing::info!(listen = %addresses, admin, "serving");
     })
 }
 
