@@ -119,7 +119,8 @@ fn configuration(listen: SocketAddr, admin: SocketAddr, upstream: SocketAddr) ->
 
 /// What is printed: first a line for programs, then one for people.
 fn guide(addresses: &Addresses, upstream: SocketAddr) -> String {
-    let admin = addresses.admin.as_ref().map_or_else(String::new, |admin| format!("http://{admin}"));
+    let admin =
+        addresses.admin.as_ref().map_or_else(String::new, |admin| format!("http://{admin}"));
     let listen = addresses.to_string();
     let line = serde_json::json!({
         "gateway": format!("http://{listen}"),

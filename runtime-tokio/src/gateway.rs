@@ -266,10 +266,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
 }
 
 /// The next connection at any of these listeners, the one at `first` being looked at first.
-async fn accept_any<N: Net>(
-    listeners: &[N::Listener],
-    first: usize,
-) -> std::io::Result<N::Stream> {
+async fn accept_any<N: Net>(listeners: &[N::Listener], first: usize) -> std::io::Result<N::Stream> {
     let (before, after) = listeners.split_at(first);
     let ordered = after.iter().chain(before);
     let mut all: Vec<_> = ordered.map(|listener| Box::pin(N::accept(listener))).collect();

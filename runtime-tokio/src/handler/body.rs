@@ -140,6 +140,26 @@ impl Body {
 /// Returns when the next piece has taken too long, or all of them together.
 async fn too_slow<N: Net, S: Watch>(worker: &Worker<N, S>, began: Instant, read: usize) {
     let idle = Duration::from_millis(worker.config.limits.body_idle_timeout_ms);
-    let earned = Duration::from_secs((read / RATE_MIN) as u64);
-    sleep_until(Clock::after(idle).min(began + TIME_ALLOWED + earned)).await;
+    sleep_until(Clock::after(idle).min(last_moment(began, read))).await;
+}
+
+/// Until when more must have come of a body of which so much has been read.
+fn last_moment(began: Instant, read: usize) -> Instant {
+    began + TIME_ALLOWED + Duration::from_secs((read / RATE_MIN) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_in_drops_is_not_waited_for_longer_but_a_slow_large_one_is() {
+        let began = Clock::after(Duration::ZERO);
+        let allowed = |read| last_moment(began, read) - began;
+        assert_eq!(allowed(0), TIME_ALLOWED);
+        assert_eq!(allowed(100), TIME_ALLOWED, "a drop a second");
+        // 100 MB at 64 KiB a second.
+        let (size, rate) = (100 << 20, 64 << 10);
+        assert!(allowed(size) > Duration::from_secs(size as u64 / rate));
+    }
 }

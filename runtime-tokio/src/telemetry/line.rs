@@ -120,9 +120,7 @@ impl Entry {
     fn push_step(&self, out: &mut Vec<u8>, what: Decision) {
         let (name, number, account, rest) = match what {
             Decision::Arrived => ("arrived", None, None, None),
-            Decision::UserQueued { position } => {
-                ("user_queued", Some(position.into()), None, None)
-            }
+            Decision::UserQueued { position } => ("user_queued", Some(position.into()), None, None),
             Decision::UserHeld => ("user_held", None, None, None),
             Decision::Billed => ("billed", None, None, None),
             Decision::Chosen { layer, account } => (chosen_name(layer), None, account, None),
@@ -462,8 +460,7 @@ mod tests {
             (60, Decision::Started { attempt: second }),
             (130, Decision::Ended { attempt: second, outcome: Outcome::Completed }),
         ];
-        let verdict =
-            Verdict::Upstream { account, attempt: second, outcome: Outcome::Completed };
+        let verdict = Verdict::Upstream { account, attempt: second, outcome: Outcome::Completed };
         entry.ended(verdict, trail(&steps));
         let want = json!({
             "time": "2023-11-14T22:13:20.123Z", "request_id": "req-1", "user": "a \"b\" \\ é",

@@ -188,6 +188,13 @@ mod tests {
             }
         }
 
+        fn open(&self) {
+            self.until(|inside| {
+                inside.open = true;
+                Some(())
+            });
+        }
+
         fn lines(&self) -> Vec<serde_json::Value> {
             let written = self.until(|inside| Some(inside.written.clone()));
             let text = String::from_utf8(written).expect("text");
@@ -220,7 +227,7 @@ mod tests {
     #[test]
     fn lines_are_written_in_order_and_none_is_lost() {
         let pipe = Pipe::default();
-        pipe.until(|inside| Some(inside.open = true));
+        pipe.open();
         let writer = AccessWriter::start(Box::new(pipe.clone()), 100).expect("a thread");
         (0..50).for_each(|id| line(&writer, id));
         assert!(writer.flush(LONG));
@@ -239,7 +246,7 @@ mod tests {
         (1..=15).for_each(|id| line(&writer, id));
         assert_eq!(writer.lost(), 5);
         assert!(!writer.flush(Duration::ZERO), "nothing gets through");
-        pipe.until(|inside| Some(inside.open = true));
+        pipe.open();
         assert!(writer.flush(LONG));
         let lines = pipe.lines();
         assert_eq!(lines.iter().filter(|line| line["request_id"].is_string()).count(), 11);
