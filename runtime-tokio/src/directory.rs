@@ -28,6 +28,8 @@ pub struct Directory {
     pub keys: Keys,
     /// All users.
     pub users: BTreeMap<UserId, User>,
+    /// The names of all groups.
+    pub groups: BTreeMap<GroupId, String>,
     /// All accounts.
     pub accounts: BTreeMap<AccountId, Account>,
     /// The names of all pools.
@@ -153,6 +155,7 @@ impl Directory {
             roster: Arc::new(roster(config, roster_pools)),
             keys: Keys::new(keys),
             users: config.users.iter().map(user).collect(),
+            groups: config.groups.iter().map(|g| (group_id(&g.name), g.name.clone())).collect(),
             accounts,
             pools,
             models: models.map(|name| (model_id(name), name.clone())).collect(),

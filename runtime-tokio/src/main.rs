@@ -162,8 +162,8 @@ fn run(mut config: Config, workers: Option<usize>) -> io::Result<()> {
         config.server.workers = workers;
     }
     serve::run(config, |addresses| {
-        let admin = addresses.admin.map(|admin| admin.to_string());
-        tracing::info!(listen = %addresses.listen, admin, "serving");
+        let admin = addresses.admin.as_ref().map(ToString::to_string);
+        tracing::info!(listen = %addresses, admin, "serving");
     })
 }
 

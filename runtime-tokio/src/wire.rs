@@ -16,6 +16,8 @@ use bytes::Bytes;
 use hyper::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::stall::Turn;
+
 /// The answer's source broke off where only a broken connection can say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CutOff;
@@ -40,6 +42,22 @@ struct Slot {
     length: Cell<Option<u64>>,
     /// The flow has ended without bringing the answer to its end.
     cut_off: Cell<bool>,
+    /// Bytes that have been handed over.
+    sent: Cell<u64>,
+}
+
+impl Slot {
+    fn occupied(&self) -> bool {
+        let frame = self.frame.take();
+        let occupied = frame.is_some();
+        self.frame.set(frame);
+        occupied
+    }
+
+    fn put(&self, frame: Bytes) {
+        self.sent.set(self.sent.get() + frame.len() as u64);
+        self.frame.set(Some(frame));
+    }
 }
 
 /// The flow's end of the wire.
@@ -57,7 +75,7 @@ impl Wire {
     /// A head with a whole body.
     pub fn answer(&self, head: Response<()>, body: Bytes) {
         self.slot.length.set(Some(body.len() as u64));
-        self.slot.frame.set(Some(body));
+        self.slot.put(body);
         self.open(head);
     }
 
@@ -74,15 +92,22 @@ impl Wire {
         }
         assert!(self.opened(), "a frame follows a head");
         // Whoever takes the frame polls the flow next: nobody needs to be woken.
-        poll_fn(|_| if self.occupied() { Poll::Pending } else { Poll::Ready(()) }).await;
-        self.slot.frame.set(Some(frame));
+        poll_fn(|_| if self.slot.occupied() { Poll::Pending } else { Poll::Ready(()) }).await;
+        self.slot.put(frame);
     }
 
-    fn occupied(&self) -> bool {
-        let frame = self.slot.frame.take();
-        let occupied = frame.is_some();
-        self.slot.frame.set(frame);
-        occupied
+    /// Hands over a frame, unless the one before has not been taken.
+    pub fn offer(&self, frame: Bytes) {
+        assert!(self.opened(), "a frame follows a head");
+        if !self.slot.occupied() {
+            self.slot.put(frame);
+        }
+    }
+
+    /// Bytes that have been handed over.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.slot.sent.get()
     }
 }
 
@@ -90,6 +115,8 @@ impl Wire {
 pub struct Answer {
     slot: Rc<Slot>,
     flow: Option<Flow>,
+    /// The turn of a connection that it ends.
+    turn: Option<Turn>,
 }
 
 impl Answer {
@@ -99,8 +126,14 @@ impl Answer {
         let slot = Slot::default();
         let body = body.into();
         slot.length.set(Some(body.len() as u64));
-        slot.frame.set(Some(body));
-        Self { slot: Rc::new(slot), flow: None }
+        slot.put(body);
+        Self { slot: Rc::new(slot), flow: None, turn: None }
+    }
+
+    /// An answer whose end is that of a connection's turn.
+    pub(crate) fn ends(mut self, turn: Turn) -> Self {
+        self.turn = Some(turn);
+        self
     }
 }
 
@@ -125,7 +158,7 @@ where
         }
     })
     .await;
-    head.map(|()| Answer { slot, flow })
+    head.map(|()| Answer { slot, flow, turn: None })
 }
 
 impl Body for Answer {

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,12 +23,14 @@ use sluice_runtime_tokio::clock::Clock;
 use sluice_runtime_tokio::config::{Config, Roots};
 use sluice_runtime_tokio::directory::Directory;
 use sluice_runtime_tokio::gateway::{Phase, Setup, Worker};
-use sluice_runtime_tokio::handler::admin;
+use sluice_runtime_tokio::handler::admin::{self, Desk};
 use sluice_runtime_tokio::mock::{Behaviour, Mock};
-use sluice_runtime_tokio::net::{Net, TcpNet};
+use sluice_runtime_tokio::net::{Listener, Net, TcpNet};
 use sluice_runtime_tokio::protocol::sse;
+use sluice_runtime_tokio::shared::Shared;
+use sluice_runtime_tokio::telemetry::AccessWriter;
 use sluice_storage::{MemoryStore, Watch};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -163,9 +166,29 @@ pub struct World<S: Watch = MemoryStore> {
     pub admin: SocketAddr,
     /// To end it.
     pub phase: watch::Sender<Phase>,
+    /// What workers share.
+    pub shared: Arc<Shared>,
     directory: Arc<Directory>,
+    written: Written,
 }
 
+/// What has been written to the access log.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nobody panics holding it").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lines that wait: more than any test has at once.
+const ACCESS_LINES_MAX: usize = 100_000;
 /// No test takes longer.
 const TEST_MAX: Duration = Duration::from_secs(60);
 
@@ -212,15 +235,19 @@ impl<S: Watch> World<S> {
         let clock = Clock::system();
         let store = Arc::new(store(clock.now()));
         let (phase, watched) = watch::channel(Phase::Serving);
+        let written = Written::default();
+        let access = AccessWriter::start(Box::new(written.clone()), ACCESS_LINES_MAX);
+        let shared = Shared::new(access.expect("a thread"), 1);
         let setup = Setup {
             config: Arc::new(config),
             directory: directory.clone(),
             store: store.clone(),
+            shared: shared.clone(),
             clock,
             index: 0,
             seed: Seed(7),
         };
-        let worker = Worker::start(setup, watched);
+        let worker = Worker::start(setup, watched.clone());
         let ready = async || {
             while !worker.driver.ready() {
                 tokio::task::yield_now().await;
@@ -228,10 +255,31 @@ impl<S: Watch> World<S> {
         };
         ready().await;
         let (address, admin) = (address_of(&listener), address_of(&operators));
-        let looked = admin::serve::<TcpNet, _>(operators, store.clone(), directory.clone());
-        drop(tokio::task::spawn_local(looked));
+        let desk = Desk {
+            store: store.clone(),
+            directory: directory.clone(),
+            shared: shared.clone(),
+            phase: watched,
+        };
+        drop(tokio::task::spawn_local(admin::serve::<TcpNet, _>(operators, desk)));
         drop(tokio::task::spawn_local(worker.clone().serve(listener)));
-        Rc::new(Self { worker, mock, store, address, admin, phase, directory })
+        Rc::new(Self { worker, mock, store, address, admin, phase, shared, directory, written })
+    }
+
+    /// The lines of the access log so far, in the order in which requests ended.
+    #[must_use]
+    pub fn access_log(&self) -> Vec<Value> {
+        assert!(self.shared.access.flush(TEST_MAX), "the access log is written");
+        assert_eq!(self.shared.access.lost(), 0);
+        let written = self.written.0.lock().expect("nobody panics holding it");
+        let text = std::str::from_utf8(&written).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+    }
+
+    /// What operators are shown of the process.
+    pub async fn runtime(&self) -> Value {
+        let request = Request::get("/debug/runtime").body(Full::default());
+        send(self.admin, request.expect("a good request")).await.json().await
     }
 
     /// Who holds and waits for what.
@@ -281,7 +329,7 @@ impl<S: Watch> World<S> {
     }
 }
 
-fn address_of(listener: &TcpListener) -> SocketAddr {
+fn address_of(listener: &Listener) -> SocketAddr {
     TcpNet::local_address(listener).expect("what is bound has an address")
 }
 

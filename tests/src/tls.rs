@@ -14,7 +14,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use sluice_runtime_tokio::mock::Mock;
-use tokio::net::TcpListener;
+use sluice_runtime_tokio::net::{Net, TcpNet};
 use tokio_rustls::TlsAcceptor;
 
 /// A certificate authority that nobody else knows, and the certificate it gave to this machine.
@@ -65,8 +65,8 @@ impl Authority {
     }
 
     /// Serves a made-up upstream behind TLS, for ever.
-    pub async fn serve(&self, mock: Rc<Mock>, listener: TcpListener) {
-        while let Ok((stream, _)) = listener.accept().await {
+    pub async fn serve(&self, mock: Rc<Mock>, listener: <TcpNet as Net>::Listener) {
+        while let Ok((stream, _)) = TcpNet::accept(&listener).await {
             self.connections.set(self.connections.get() + 1);
             let (mock, acceptor) = (mock.clone(), self.acceptor());
             drop(tokio::task::spawn_local(async move {

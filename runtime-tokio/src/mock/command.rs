@@ -9,7 +9,7 @@ use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
 use crate::net::{Net as _, TcpNet};
-use crate::serve::stop_signal;
+use crate::serve::StopSignals;
 
 use super::{Mock, Script};
 
@@ -29,6 +29,8 @@ pub fn run(listen: SocketAddr, script: Option<&Path>, seed: Seed) -> io::Result<
         let failed = |e: io::Error| io::Error::new(e.kind(), format!("{listen}: {e}"));
         let listener = TcpNet::bind(listen, false).await.map_err(failed)?;
         let guide = guide(TcpNet::local_address(&listener)?);
+        // Whoever has read where it listens can tell it to stop.
+        let mut stop = StopSignals::new()?;
         let serve = async {
             // Standard output closed early is no reason to stop serving.
             let _ = io::stdout().write_all(guide.as_bytes());
@@ -36,10 +38,11 @@ pub fn run(listen: SocketAddr, script: Option<&Path>, seed: Seed) -> io::Result<
             mock.serve::<TcpNet>(listener).await;
         };
         tokio::select! {
-            biased; // Whoever has read where it listens can tell it to stop.
-            stopped = stop_signal() => stopped,
-            () = serve => Ok(()),
+            biased; // What is asked for first is done first.
+            () = stop.next() => {}
+            () = serve => {}
         }
+        Ok(())
     }))
 }
 
