@@ -89,12 +89,6 @@ pub(super) fn name() -> Rule<impl Fn(&String) -> bool> {
     Rule { must: Some(must.to_owned()), holds }
 }
 
-/// A list of something.
-pub(super) fn not_empty<T>() -> Rule<impl Fn(&Vec<T>) -> bool> {
-    let must = "must be a list with at least one element".to_owned();
-    Rule { must: Some(must), holds: |list: &Vec<T>| !list.is_empty() }
-}
-
 /// Walks the tree and notes where it is.
 pub(super) struct Reader<'r> {
     /// Where every line begins.

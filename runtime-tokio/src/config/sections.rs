@@ -9,7 +9,7 @@ use sluice_engine::store::Version;
 use super::finding::Finding;
 use super::knobs::Knobs;
 use super::listen::Listen;
-use super::read::{Read as _, name, not_empty, section, within, words};
+use super::read::{Read as _, name, section, within, words};
 use super::secret::Secret;
 use super::values::{Concurrency, OneOrMany};
 use crate::auth::KeyHash;
@@ -34,7 +34,7 @@ section! {
         /// The access log.
         default log: Log = Log::default();
         /// Who may use which accounts.
-        required groups: Vec<Group>, not_empty();
+        required groups: Vec<Group>;
         /// Who may ask.
         default users: Vec<User> = Vec::new();
         /// Who is asked.

@@ -177,7 +177,7 @@ fn what_is_missing_is_named() {
         mistakes(""),
         [
             "server: is missing; it must be a table with fields such as listen",
-            "groups: is missing; it must be a list with at least one element",
+            "groups: is missing; it must be a list, in brackets",
         ]
     );
     let told = mistakes("server = {}\ngroups = [{}]\nusers = [{}]\naccounts = [{}]\n");
