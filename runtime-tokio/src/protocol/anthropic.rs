@@ -125,38 +125,45 @@ impl<'de> Visitor<'de> for FirstUser {
 /// What an event of an answer's stream means for the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Says nothing yet: `message_start`, `ping`.
-    Prelude,
-    /// Content: from here on the answer belongs to the client.
-    Semantic,
+    /// `message_start`: says nothing yet but names the model and the tokens read.
+    Start,
+    /// `ping`: says nothing.
+    Ping,
+    /// Content: from here on the answer belongs to the client. So is any event that is not known.
+    Content,
+    /// `message_delta`: content, and the tokens written.
+    Delta,
     /// `message_stop`: the answer is whole.
     Stop,
     /// The upstream gives up.
     Error,
 }
 
-/// An event's name: its `event` field, else the `type` in its data.
-#[must_use]
-pub fn name<'a>(event: &'a Event<'_>) -> Cow<'a, str> {
-    if !event.name.is_empty() {
-        return String::from_utf8_lossy(event.name);
+impl Kind {
+    /// By the event's name: its `event` field, else the `type` in its data.
+    #[must_use]
+    pub fn of(event: &Event<'_>) -> Self {
+        if !event.name.is_empty() {
+            return Self::named(event.name);
+        }
+        #[derive(Deserialize)]
+        struct Typed<'a> {
+            #[serde(borrow)]
+            r#type: Cow<'a, str>,
+        }
+        let typed = serde_json::from_slice::<Typed<'_>>(&event.data);
+        typed.map_or(Self::Content, |typed| Self::named(typed.r#type.as_bytes()))
     }
-    #[derive(Deserialize)]
-    struct Typed<'a> {
-        #[serde(borrow)]
-        r#type: Cow<'a, str>,
-    }
-    serde_json::from_slice::<Typed<'a>>(&event.data).map_or(Cow::Borrowed(""), |typed| typed.r#type)
-}
 
-/// What an event of this name means. One of a name that is not known is content.
-#[must_use]
-pub fn kind(name: &str) -> Kind {
-    match name {
-        "message_start" | "ping" => Kind::Prelude,
-        "message_stop" => Kind::Stop,
-        "error" => Kind::Error,
-        _ => Kind::Semantic,
+    fn named(name: &[u8]) -> Self {
+        match name {
+            b"message_start" => Self::Start,
+            b"ping" => Self::Ping,
+            b"message_delta" => Self::Delta,
+            b"message_stop" => Self::Stop,
+            b"error" => Self::Error,
+            _ => Self::Content,
+        }
     }
 }
 
@@ -176,12 +183,12 @@ pub struct Usage {
 
 impl Usage {
     /// Takes in what an event of a stream says: each count as last named, a count that is not named
-    /// as it was.
-    pub fn note(&mut self, name: &str, data: &[u8]) {
-        let said = match name {
-            "message_start" => serde_json::from_slice::<Start>(data).ok().map(|s| s.message.usage),
-            "message_delta" => serde_json::from_slice::<Delta>(data).ok().map(|d| d.usage),
-            _ => None,
+    /// as it was. Data that is of no use is not read.
+    pub fn note(&mut self, kind: Kind, data: &[u8]) {
+        let said = match kind {
+            Kind::Start => serde_json::from_slice::<Start>(data).ok().map(|s| s.message.usage),
+            Kind::Delta => serde_json::from_slice::<Delta>(data).ok().map(|d| d.usage),
+            Kind::Ping | Kind::Content | Kind::Stop | Kind::Error => None,
         };
         if let Some(said) = said {
             let take = |new: Option<u64>, old: &mut u64| *old = new.unwrap_or(*old);
@@ -196,7 +203,7 @@ impl Usage {
     #[must_use]
     pub fn of_answer(body: &[u8]) -> Self {
         let mut usage = Self::default();
-        usage.note("message_delta", body);
+        usage.note(Kind::Delta, body);
         usage
     }
 }
@@ -307,11 +314,11 @@ mod tests {
     fn usage_is_what_was_last_named() {
         let mut usage = Usage::default();
         usage.note(
-            "message_start",
+            Kind::Start,
             br#"{"message":{"usage":{"input_tokens":9,"output_tokens":1,"cache_read_input_tokens":4}}}"#,
         );
-        usage.note("content_block_delta", br#"{"usage":{"input_tokens":99}}"#);
-        usage.note("message_delta", br#"{"usage":{"output_tokens":7}}"#);
+        usage.note(Kind::Content, br#"{"usage":{"input_tokens":99}}"#);
+        usage.note(Kind::Delta, br#"{"usage":{"output_tokens":7}}"#);
         let want = Usage {
             input_tokens: 9,
             output_tokens: 7,
@@ -323,9 +330,10 @@ mod tests {
 
     #[test]
     fn an_event_without_a_name_is_known_by_its_data() {
-        let bytes = b"data: {\"type\":\"message_stop\"}\n\n";
-        let event = sse::events(bytes).next().expect("one event");
-        assert_eq!(kind(&name(&event)), Kind::Stop);
+        let kinds = |bytes: &[u8]| sse::events(bytes).map(|e| Kind::of(&e)).collect::<Vec<_>>();
+        let bytes = b"data: {\"type\":\"message_stop\"}\n\ndata: {\"type\":\"new\"}\n\ndata: x\n\n";
+        assert_eq!(kinds(bytes), [Kind::Stop, Kind::Content, Kind::Content]);
+        assert_eq!(kinds(b"event: ping\ndata: {\"type\":\"error\"}\n\n"), [Kind::Ping]);
     }
 
     #[test]

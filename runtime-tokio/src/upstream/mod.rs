@@ -4,4 +4,4 @@ pub mod classify;
 pub(crate) mod forward;
 pub(crate) mod headers;
 pub(crate) mod pool;
-pub(crate) mod relay;
+pub mod relay;
