@@ -61,7 +61,7 @@ async fn understand<N: Net, S: Watch>(
         stream: skim.stream,
         warmup: directory.intercepts && warmup::is_warmup(&bytes),
     };
-    let (model, stream) = (skim.model.into_owned(), skim.stream);
+    let (model, models, stream) = (skim.model.into_owned(), skim.models, skim.stream);
     let user = directory.users.get(&user).map_or_else(String::new, |user| user.name.clone());
     let (now, id) = (worker.driver.clock.now(), request_id.to_owned());
     let log = AccessLog::new(directory.clone(), id.clone(), user, model.clone(), stream, now);
@@ -69,6 +69,7 @@ async fn understand<N: Net, S: Watch>(
         body: Some((bytes, parked)).into(),
         headers: head.headers,
         model,
+        models,
         stream,
         request_id: id,
         log: Rc::new(log),
@@ -81,9 +82,9 @@ fn session_key(scope: Scope, skim: &Skim<'_>) -> Option<SessionKey> {
     let id = skim.user_id.as_deref().and_then(session::in_user_id);
     let given = id.and_then(|id| session::explicit(scope, id));
     let prefix = Prefix {
-        system: skim.system.unwrap_or_default().as_bytes(),
-        tools: skim.tools.unwrap_or_default().as_bytes(),
-        first_user: skim.first_user.unwrap_or_default().as_bytes(),
+        system: skim.system.unwrap_or_default(),
+        tools: skim.tools.unwrap_or_default(),
+        first_user: skim.first_user.unwrap_or_default(),
     };
     given.or_else(|| session::by_prefix(scope, prefix))
 }

@@ -1,126 +1,14 @@
 //! The Messages protocol: what the scheduler needs of a request, and what matters in an answer.
 
+mod skim;
+
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use super::error::ApiError;
 use super::sse::Event;
 
-/// What is read of a request's body; everything else goes on as the bytes that came.
-#[derive(Debug)]
-pub struct Skim<'a> {
-    /// The model asked for, not empty.
-    pub model: Cow<'a, str>,
-    /// Whether the answer is to be a stream.
-    pub stream: bool,
-    /// `metadata.user_id`, if it is a string.
-    pub user_id: Option<Cow<'a, str>>,
-    /// The raw value.
-    pub system: Option<&'a str>,
-    /// The raw value.
-    pub tools: Option<&'a str>,
-    /// The raw value of the first user message's content.
-    pub first_user: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-struct Top<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    model: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "present")]
-    stream: Option<bool>,
-    #[serde(borrow)]
-    metadata: Option<&'a RawValue>,
-    #[serde(borrow)]
-    system: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tools: Option<&'a RawValue>,
-    #[serde(borrow)]
-    messages: Option<&'a RawValue>,
-}
-
-/// A value that may be absent but not `null`.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(d).map(Some)
-}
-
-#[derive(Deserialize)]
-struct Metadata<'a> {
-    #[serde(borrow)]
-    user_id: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    role: Cow<'a, str>,
-    #[serde(borrow)]
-    content: &'a RawValue,
-}
-
-impl<'a> Skim<'a> {
-    /// Reads a body.
-    ///
-    /// # Errors
-    /// What the client is to be told.
-    pub fn read(body: &'a [u8]) -> Result<Self, ApiError> {
-        const BAD: ApiError = ApiError::invalid("Failed to parse request body");
-        const NO_MODEL: ApiError = ApiError::invalid("model is required");
-        if body.is_empty() {
-            return Err(ApiError::invalid("Request body is empty"));
-        }
-        let text = std::str::from_utf8(body).map_err(|_| BAD)?;
-        let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
-        if trimmed == "null" {
-            return Err(NO_MODEL);
-        }
-        // A struct would also be read from an array.
-        if !trimmed.starts_with('{') {
-            return Err(BAD);
-        }
-        let top: Top<'a> = serde_json::from_str(text).map_err(|_| BAD)?;
-        let model = top.model.filter(|model| !model.is_empty()).ok_or(NO_MODEL)?;
-        let metadata =
-            top.metadata.and_then(|raw| serde_json::from_str::<Metadata<'a>>(raw.get()).ok());
-        Ok(Self {
-            model,
-            stream: top.stream.unwrap_or(false),
-            user_id: metadata.and_then(|metadata| metadata.user_id),
-            system: top.system.map(RawValue::get),
-            tools: top.tools.map(RawValue::get),
-            first_user: top.messages.and_then(|raw| first_user(raw.get())),
-        })
-    }
-}
-
-fn first_user(messages: &str) -> Option<&str> {
-    let mut parser = serde_json::Deserializer::from_str(messages);
-    parser.deserialize_seq(FirstUser).ok().flatten()
-}
-
-struct FirstUser;
-
-impl<'de> Visitor<'de> for FirstUser {
-    type Value = Option<&'de str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of messages")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while let Some(message) = seq.next_element::<Message<'de>>()? {
-            if message.role == "user" {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                return Ok(Some(message.content.get()));
-            }
-        }
-        Ok(None)
-    }
-}
+pub use skim::{MODEL_BYTES_MAX, Skim};
 
 /// What an event of an answer's stream means for the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,50 +153,6 @@ pub fn upstream_error(body: &[u8]) -> Option<UpstreamError> {
 mod tests {
     use super::*;
     use crate::protocol::sse;
-
-    fn refused(body: &str) -> String {
-        let error = Skim::read(body.as_bytes()).expect_err("refused");
-        assert_eq!((error.status, &*error.kind), (400, "invalid_request_error"));
-        error.message.into_owned()
-    }
-
-    #[test]
-    fn a_wrong_body_is_refused_in_the_words_of_the_protocol() {
-        assert_eq!(refused(""), "Request body is empty");
-        for bad in [
-            "[1,2]",
-            " ",
-            "7",
-            "\"x\"",
-            "{",
-            "{\"model\":null}",
-            "{\"model\":7}",
-            "{\"model\":\"m\",\"stream\":\"yes\"}",
-            "{\"model\":\"m\",\"stream\":null}",
-            "{\"model\":\"m\"} x",
-            "[\"m\",true,null,null,null,null]",
-        ] {
-            assert_eq!(refused(bad), "Failed to parse request body", "{bad}");
-        }
-        for bad in ["null", " null\n", "{}", "{\"model\":\"\"}"] {
-            assert_eq!(refused(bad), "model is required", "{bad}");
-        }
-        assert!(Skim::read(b"{\"model\":\"\xff\"}").is_err());
-    }
-
-    #[test]
-    fn what_the_scheduler_needs_is_read_and_nothing_else_is_asked_for() {
-        let body = r#"{"model":"m","stream":true,"metadata":{"user_id":"u"},"system":"s",
-            "tools":[1],"messages":[{"role":"assistant","content":"no"},{"content":[2],"role":"user"},
-            {"role":"user","content":"later"}],"max_tokens":7}"#;
-        let skim = Skim::read(body.as_bytes()).expect("good");
-        assert_eq!((&*skim.model, skim.stream, skim.user_id.as_deref()), ("m", true, Some("u")));
-        assert_eq!((skim.system, skim.tools), (Some("\"s\""), Some("[1]")));
-        assert_eq!(skim.first_user, Some("[2]"));
-        let odd = r#"{"model":" ","metadata":7,"messages":{"a":1}}"#;
-        let skim = Skim::read(odd.as_bytes()).expect("good enough");
-        assert_eq!((&*skim.model, skim.stream, skim.first_user), (" ", false, None));
-    }
 
     #[test]
     fn usage_is_what_was_last_named() {

@@ -104,11 +104,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
 
     /// The request as this account's upstream is to see it. Its credential goes nowhere else.
     fn request(&self, account: &Account) -> Option<Request<Full<Bytes>>> {
-        let mut body = self.asked.body()?;
-        if let Some(model) = account.upstream_model(&self.asked.model) {
-            let text = std::str::from_utf8(&body).ok()?;
-            body = json::replace_string(text, &["model"], model)?.into();
-        }
+        let body = self.asked.body_for(account.upstream_model(&self.asked.model))?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = format!("{}/v1/messages", account.endpoint.prefix).parse().ok()?;
