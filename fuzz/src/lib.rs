@@ -4,6 +4,8 @@
 pub mod config;
 pub mod engine_events;
 pub mod ledger_ops;
+pub mod skim;
+pub mod sse;
 
 use arbitrary::{Result, Unstructured};
 use sluice_engine::store::{AccountDef, Define, Discipline, HealthRules, Limit, PoolDef, Version};

@@ -31,3 +31,13 @@ fn engine_events() {
 fn config() {
     replay("config", sluice_fuzz::config::run);
 }
+
+#[test]
+fn skim() {
+    replay("skim", sluice_fuzz::skim::run);
+}
+
+#[test]
+fn sse() {
+    replay("sse", sluice_fuzz::sse::run);
+}

@@ -68,9 +68,9 @@ async fn understand<N: Net, S: Watch>(
         stream: skim.stream,
         warmup: directory.intercepts && warmup::is_warmup(&bytes),
     };
-    let (model, stream) = (skim.model.into_owned(), skim.stream);
+    let (model, models, stream) = (skim.model.into_owned(), skim.models, skim.stream);
     let body = Some((bytes, parked)).into();
-    Ok((Asked { body, headers: head.headers, model, stream, log: log.clone() }, spec))
+    Ok((Asked { body, headers: head.headers, model, models, stream, log: log.clone() }, spec))
 }
 
 /// The session of a request: by the id that the client gives, else by how the conversation begins.
@@ -78,9 +78,9 @@ fn session_key(scope: Scope, skim: &Skim<'_>) -> Option<SessionKey> {
     let id = skim.user_id.as_deref().and_then(session::in_user_id);
     let given = id.and_then(|id| session::explicit(scope, id));
     let prefix = Prefix {
-        system: skim.system.unwrap_or_default().as_bytes(),
-        tools: skim.tools.unwrap_or_default().as_bytes(),
-        first_user: skim.first_user.unwrap_or_default().as_bytes(),
+        system: skim.system.unwrap_or_default(),
+        tools: skim.tools.unwrap_or_default(),
+        first_user: skim.first_user.unwrap_or_default(),
     };
     given.or_else(|| session::by_prefix(scope, prefix))
 }

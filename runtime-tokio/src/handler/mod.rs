@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use self::body::Body;
 use crate::gateway::{Phase, Worker};
 use crate::net::Net;
 use crate::protocol::error::ApiError;
+use crate::protocol::json;
 use crate::stall::Stage;
 use crate::telemetry::AccessLog;
 use crate::wire::Answer;
@@ -51,13 +53,21 @@ pub(crate) struct Asked {
     body: RefCell<Option<(Bytes, body::Parked)>>,
     pub(crate) headers: HeaderMap,
     pub(crate) model: String,
+    /// Where the body names it.
+    models: Vec<Range<usize>>,
     pub(crate) stream: bool,
     pub(crate) log: Rc<AccessLog>,
 }
 
 impl Asked {
-    pub(crate) fn body(&self) -> Option<Bytes> {
-        self.body.borrow().as_ref().map(|(bytes, _)| bytes.clone())
+    /// The body for an upstream that has another name for the model.
+    pub(crate) fn body_for(&self, model: Option<&str>) -> Option<Bytes> {
+        let body = self.body.borrow().as_ref().map(|(bytes, _)| bytes.clone())?;
+        // Of several models the upstream is told the one that was scheduled.
+        if model.is_none() && self.models.len() == 1 {
+            return Some(body);
+        }
+        Some(json::splice(&body, &self.models, model.unwrap_or(&self.model)))
     }
 
     pub(crate) fn forget_body(&self) {

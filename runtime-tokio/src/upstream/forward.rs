@@ -105,10 +105,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
 
     /// The body as this account's upstream is to see it.
     fn body(&self, account: &Account) -> Option<Bytes> {
-        let body = self.asked.body()?;
-        let Some(model) = account.upstream_model(&self.asked.model) else { return Some(body) };
-        let text = std::str::from_utf8(&body).ok()?;
-        json::replace_string(text, &["model"], model).map(Bytes::from)
+        self.asked.body_for(account.upstream_model(&self.asked.model))
     }
 
     /// The request as this account's upstream is to see it. Its credential goes nowhere else.

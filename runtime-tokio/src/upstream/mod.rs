@@ -6,6 +6,6 @@ pub(crate) mod forward;
 pub(crate) mod headers;
 pub(crate) mod link;
 pub(crate) mod pool;
-pub(crate) mod relay;
+pub mod relay;
 pub mod target;
 pub mod tls;
