@@ -60,7 +60,7 @@ fn of_every_kind() {
         let six = TcpListener::bind("[::1]:0").is_ok();
         let six = if six { "\"[::1]:0\", " } else { "" };
         let text = format!(
-            "log.access = \"off\"\ngroups = []\n[server]\nworkers = 2\nadmin_listen = \"unix:{}\"\n\
+            "log.access = \"off\"\ngroups = [{{ name = \"main\" }}]\n[server]\nworkers = 2\nadmin_listen = \"unix:{}\"\n\
              listen = [\"127.0.0.1:0\", {six}\"127.0.0.1:0\", \"unix:{}\"]\n",
             admin.display(),
             socket.display()
@@ -98,7 +98,7 @@ fn and_every_worker_takes_connections_from_a_socket() {
         let place = Place::new("workers");
         let socket = place.0.join("socket");
         let text = format!(
-            "log.access = \"off\"\ngroups = []\nlimits.connections_max = 8\n\
+            "log.access = \"off\"\ngroups = [{{ name = \"main\" }}]\nlimits.connections_max = 8\n\
              [server]\nworkers = 2\nlisten = \"unix:{}\"\n",
             socket.display()
         );
