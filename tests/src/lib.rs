@@ -441,6 +441,8 @@ impl Reply {
     /// The body as events: names and data.
     pub async fn events(&mut self) -> Vec<(String, Value)> {
         let body = self.body().await;
+        // A plain error, for instance.
+        assert!(body.is_empty() || body.ends_with(b"\n"), "{}", String::from_utf8_lossy(&body));
         let one = |event: sse::Event<'_>| {
             let name = String::from_utf8_lossy(event.name).into_owned();
             (name, serde_json::from_slice(&event.data).expect("an event's data is JSON"))
