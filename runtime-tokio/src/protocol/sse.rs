@@ -98,6 +98,9 @@ pub fn events(mut bytes: &[u8]) -> impl Iterator<Item = Event<'_>> {
     std::iter::from_fn(move || {
         while !bytes.is_empty() {
             let (event, rest) = first_event(bytes);
+            if rest.len() == bytes.len() {
+                return None; // A line without end is no event yet.
+            }
             bytes = rest;
             if event.is_some() {
                 return event;
@@ -256,6 +259,12 @@ mod tests {
         let chunk = Bytes::from_static(b"data: 1\n\ndata: 2\n\n");
         let whole = splitter.push(chunk.clone()).expect("short");
         assert_eq!((whole.as_ptr(), whole.len()), (chunk.as_ptr(), chunk.len()));
+    }
+
+    #[test]
+    fn a_line_without_end_is_no_event() {
+        assert_eq!(owned(b"data: 1\n\ndata: 2"), [(b"".to_vec(), b"1".to_vec())]);
+        assert_eq!(owned(b"{}"), []);
     }
 
     #[test]

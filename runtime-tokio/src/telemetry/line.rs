@@ -407,7 +407,7 @@ mod tests {
             groups = [{ name = "main" }]
             users = [{ name = "a \"b\" \\ é", concurrency = 1 }]
             [[accounts]]
-            name = "x\ty"
+            name = "x\\y"
             base_url = "http://h"
             api_key = "k"
             concurrency = 1
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_request_that_was_served_at_the_second_attempt() {
-        let account = account_id("x\ty");
+        let account = account_id("x\\y");
         let entry = entry();
         entry.owner(KeyOwner { user: user_id("a \"b\" \\ é"), group: group_id("main") });
         entry.asks("m\u{1}", true, 77);
@@ -465,12 +465,12 @@ mod tests {
         let want = json!({
             "time": "2023-11-14T22:13:20.123Z", "request_id": "req-1", "user": "a \"b\" \\ é",
             "group": "main", "model": "m\u{1}", "stream": true, "status": 200, "owner": "nobody",
-            "verdict": "completed", "account": "x\ty", "attempts": 2, "queue_ms": 10,
+            "verdict": "completed", "account": "x\\y", "attempts": 2, "queue_ms": 10,
             "schedule_ms": 8, "upstream_ms": 110, "first_token_ms": 60, "total_ms": 131,
             "input_tokens": 0, "output_tokens": 0, "cache_read_tokens": 0,
             "cache_write_tokens": 0, "bytes_in": 77, "bytes_out": 99, "upstream_id": "up",
-            "trail": "arrived@2 user_queued:3@2 user_held@12 chosen:load:x\ty@12 \
-                      forwarded:1:x\ty@15 ended:1:server_error_500@45 forwarded:2:x\ty@50 \
+            "trail": "arrived@2 user_queued:3@2 user_held@12 chosen:load:x\\y@12 \
+                      forwarded:1:x\\y@15 ended:1:server_error_500@45 forwarded:2:x\\y@50 \
                       started:2@60 ended:2:completed@130",
         });
         assert_eq!(line(&entry), want);
@@ -500,7 +500,7 @@ mod tests {
             let way = Way::of(&trail(steps), after(1_000));
             (way.queue.as_ms(), way.schedule.as_ms(), way.upstream.as_ms())
         };
-        let (attempt, account) = (Attempt(1), account_id("x\ty"));
+        let (attempt, account) = (Attempt(1), account_id("x\\y"));
         let arrived = (0, Decision::Arrived);
         let held = (300, Decision::UserHeld);
         let forwarded = (400, Decision::Forwarded { attempt, account });
