@@ -272,5 +272,7 @@ fn gateway(upstream: &str) -> io::Result<()> {
          [upstream]\nidle_connections_max = 1000\n"
     );
     let config = Config::parse(&text, 1).map_err(io::Error::other)?;
-    sluice_runtime_tokio::serve::run(config, |addresses| announce(addresses.listen))
+    sluice_runtime_tokio::serve::run(config, |addresses| {
+        announce(addresses.first_tcp().expect("it was given an address"));
+    })
 }

@@ -301,7 +301,8 @@ mod tests {
                 bytes[at] = byte;
             }
             for bytes in [&bytes[..], &bytes[..cut.index(bytes.len())]] {
-                let valid = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+                // As text, too: names with escapes are read.
+                let valid = serde_json::from_slice::<Value>(bytes).is_ok();
                 let (members, elements) = (members(bytes), elements(bytes));
                 if valid {
                     prop_assert_eq!(members.is_ok(), bytes.trim_ascii().starts_with(b"{"));
