@@ -1,41 +1,13 @@
 """`sluice mock-upstream` as a program: how it starts, what it tells, how it stops."""
 
-import contextlib
-import json
-import os
-import signal
 import socket
 import subprocess
-import tempfile
 import unittest
-import urllib.request
 
 import anthropic
 
 from demo import SLUICE
-
-
-@contextlib.contextmanager
-def mock_upstream(*arguments):
-    """A mock upstream on a free port: where it is."""
-    command = [SLUICE, "mock-upstream", "--listen", "127.0.0.1:0", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield json.loads(process.stdout.readline())["upstream"]
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=20) == 0, f"ended with {process.returncode}"
-        finally:
-            process.kill()
-
-
-@contextlib.contextmanager
-def script(text):
-    """A file with this text."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "mock.toml")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        yield path
+from gateway import fetch, mock_upstream, text_file
 
 
 def fails(*arguments):
@@ -63,8 +35,7 @@ class MockUpstream(unittest.TestCase):
             self.assertEqual(client.messages.create(**ASKED).content[0].type, "text")
             with client.messages.stream(**ASKED) as stream:
                 self.assertEqual(stream.get_final_message().stop_reason, "end_turn")
-            with urllib.request.urlopen(f"{base}/_mock/stats", timeout=20) as page:
-                seen = json.load(page)["keys"]["any"]
+            seen = fetch(f"{base}/_mock/stats")["keys"]["any"]
         self.assertEqual((seen["requests"], seen["open"], seen["left"]), (2, 0, 0))
 
     def test_tools_are_called(self):
@@ -91,14 +62,14 @@ class MockUpstream(unittest.TestCase):
                         yield error.status_code
 
         faults = '[keys.k]\nfaults = [{ kind = "status", status = 529, per_mille = 500 }]\n'
-        with script(faults) as path:
+        with text_file(faults) as path:
             first, again, other = (list(statuses(seed, path)) for seed in ("1", "1", "2"))
         self.assertEqual(set(first), {200, 529})
         self.assertEqual(first, again)
         self.assertNotEqual(first, other)
 
     def test_a_mistake_is_told_with_its_place(self):
-        with script("[default]\nwords = 0\n") as path:
+        with text_file("[default]\nwords = 0\n") as path:
             told = fails("--script", path)
         for part in (path, "line 2", "words = 0", "from 1 to"):
             self.assertIn(part, told)
