@@ -143,14 +143,20 @@ class Gateway:
 
     def slots(self, kind, name):
         """How many of its slots this gate has given away, and how many requests wait for one."""
-        gates = fetch(f"{self.admin}/debug/gates")["gates"]
-        gate = next((g for g in gates if (g["kind"], g["name"]) == (kind, name)), None)
+        gate = next((g for g in self.gates() if (g["kind"], g["name"]) == (kind, name)), None)
         return (len(gate["held"]), len(gate["waiting"])) if gate else (0, 0)
+
+    def waiting(self):
+        """How many requests wait, in whatever line."""
+        return sum(len(gate["waiting"]) for gate in self.gates())
 
     def holds_nothing(self):
         """Whether nobody has a slot and nobody waits."""
-        gates = fetch(f"{self.admin}/debug/gates")["gates"]
-        return not any(gate["held"] or gate["waiting"] for gate in gates)
+        return not any(gate["held"] or gate["waiting"] for gate in self.gates())
+
+    def gates(self):
+        """Every gate and line of which there is something to tell."""
+        return fetch(f"{self.admin}/debug/gates")["gates"]
 
     def seen(self, key):
         """What the mock upstream has seen of a key."""
