@@ -62,6 +62,7 @@ REFUSALS = [
     ("overloaded", anthropic.InternalServerError, 503, "overloaded_error", LATER, "11"),
     ("elsewhere", anthropic.InternalServerError, 502, "upstream_error", "request failed", None),
     ("hangs-up", anthropic.InternalServerError, 502, "upstream_error", "request failed", None),
+    ("page", anthropic.InternalServerError, 502, "upstream_error", "request failed", None),
     ("poor", anthropic.PermissionDeniedError, 403, "billing_error", "balance", None),
     ("shut-out", anthropic.PermissionDeniedError, 403, "permission_error", "not active", None),
 ]
@@ -84,6 +85,7 @@ def refused(client, kind, **changes):
     assert error.body["type"] == "error"
     assert error.response.headers["content-type"] == "application/json"
     assert error.response.headers["x-request-id"].startswith("req_")
+    assert error.request_id.startswith("req_")
     return error
 
 
@@ -132,6 +134,17 @@ def test_what_the_gateway_itself_does_not_understand(running):
     error = refused(running.client("fine"), anthropic.BadRequestError, model=7)
     assert type_and_message(error) == ("invalid_request_error", "Failed to parse request body")
     assert running.seen("fine") is None
+
+
+@pytest.mark.parametrize("size", [70_000, 8_000_000])
+def test_a_body_beyond_the_limit(size):
+    limit = "[limits]\nbody_bytes_max = 65536\n"
+    body = [{"role": "user", "content": "x" * size}]
+    with nobody() as url, gateway({"alone": Route()}, url, limit) as running_gateway:
+        client = running_gateway.client("alone")
+        error = refused(client, anthropic.RequestTooLargeError, messages=body)
+    assert error.status_code == 413
+    assert type_and_message(error)[1] == "Request body too large, limit is 65536B"
 
 
 def test_a_path_that_is_not_served(running):

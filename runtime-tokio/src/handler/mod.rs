@@ -228,6 +228,8 @@ fn head_of(status: u16, kind: &'static str, request_id: &str) -> Response<()> {
 /// The head and body of an error.
 pub(crate) fn error_response(error: &ApiError, request_id: &str) -> (Response<()>, Bytes) {
     let mut response = head_of(error.status, "application/json", request_id);
+    // Where clients of the protocol look for it; an upstream's answer brings its own.
+    response.headers_mut().insert("request-id", id_header(request_id));
     if let Some(secs) = error.retry_after {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(secs));
     }

@@ -90,13 +90,14 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             return Ok(self.refused(account, &head, exchange, total).await);
         }
         let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let events = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
-        if events != self.asked.stream {
+        let stream = self.asked.stream;
+        let wanted = if stream { "text/event-stream" } else { "application/json" };
+        if kind.is_none_or(|kind| !kind.trim_start().starts_with(wanted)) {
             // Not the kind of answer that was asked for: nothing that the client could read.
             return Ok(Outcome::Unreachable.into());
         }
         let model = account.upstream_model(&self.asked.model).map(|_| self.asked.model.clone());
-        if events {
+        if stream {
             self.stream(&head, exchange, Relay::new(model), total).await
         } else {
             self.plain(&head, exchange, model, total).await
