@@ -4,7 +4,9 @@
 //! spends, in slices that take turns; the ratio of neighbours is what counts. The bare proxy passes
 //! bytes on and knows nothing; the gateway authenticates, parses, schedules, relays and logs.
 //!
-//! `cargo bench -p sluice-benches --bench gateway [-- SCENARIO]`
+//! The gateway is the program itself, built before:
+//!
+//! `cargo build --release && cargo bench -p sluice-benches --bench gateway [-- SCENARIO]`
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
@@ -20,7 +22,6 @@ use hyper::{Request, Response};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use sluice_runtime_tokio::auth::KeyHash;
-use sluice_runtime_tokio::config::Config;
 use sluice_runtime_tokio::mock::{Behaviour, Mock};
 use sluice_runtime_tokio::net::{Net, TcpNet};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,7 +61,6 @@ fn main() -> io::Result<()> {
     match args.next().as_deref() {
         Some("--upstream") => on_one_thread(upstream()),
         Some("--floor") => on_one_thread(floor(args.next().unwrap_or_default())),
-        Some("--gateway") => gateway(&args.next().unwrap_or_default()),
         only => compare(only.map(str::to_owned)),
     }
 }
@@ -72,9 +72,17 @@ fn on_one_thread(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
 
 /// Starts the roles, and prints one line for every scenario.
 fn compare(only: Option<String>) -> io::Result<()> {
-    let upstream = Role::start(&["--upstream"])?;
-    let floor = Role::start(&["--floor", &upstream.address])?;
-    let gateway = Role::start(&["--gateway", &upstream.address])?;
+    let this = |args: &[&str]| {
+        let mut command = Command::new(env::current_exe()?);
+        command.args(args);
+        Role::start(command, |line| Some(line.trim().to_owned()))
+    };
+    let upstream = this(&["--upstream"])?;
+    let floor = this(&["--floor", &upstream.address])?;
+    let gateway = Role::start(gateway(&upstream.address)?, |line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        line["listen"].as_str().map(str::to_owned)
+    })?;
     let mut out = io::stdout();
     writeln!(
         out,
@@ -127,17 +135,23 @@ impl Drop for Role {
 }
 
 impl Role {
-    /// Starts this program as another; the first line of its standard error is its address.
-    fn start(args: &[&str]) -> io::Result<Self> {
-        let mut command = Command::new(env::current_exe()?);
-        command.args(args).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
+    /// Starts a program. A line of its standard error says where it listens.
+    fn start(mut command: Command, of_line: impl Fn(&str) -> Option<String>) -> io::Result<Self> {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stderr.take().expect("it is piped"));
-        let mut address = String::new();
-        lines.read_line(&mut address)?;
+        let address = loop {
+            let mut line = String::new();
+            if lines.read_line(&mut line)? == 0 {
+                return Err(io::Error::other(format!("{command:?} has ended")));
+            }
+            match of_line(&line) {
+                Some(address) => break address,
+                None => io::stderr().write_all(line.as_bytes())?,
+            }
+        };
         // Whatever else it says is for people.
         std::thread::spawn(move || io::copy(&mut lines, &mut io::stderr()));
-        Ok(Self { child, address: address.trim().to_owned() })
+        Ok(Self { child, address })
     }
 
     /// Microseconds of processor time that it has spent, over all its threads.
@@ -261,7 +275,13 @@ async fn pass(
 }
 
 /// The gateway with everything on that a request meets.
-fn gateway(upstream: &str) -> io::Result<()> {
+fn gateway(upstream: &str) -> io::Result<Command> {
+    let this = env::current_exe()?;
+    let program = this.parent().and_then(|deps| Some(deps.parent()?.join("sluice")));
+    let program = program.filter(|program| program.exists());
+    let program = program.ok_or_else(|| {
+        io::Error::other("target/release/sluice is not there: run `cargo build --release` before")
+    })?;
     let hash = KeyHash::of(KEY).to_hex();
     let text = format!(
         "[server]\nlisten = \"{ANY_PORT}\"\n[log]\naccess = \"stdout\"\n[[groups]]\nname = \"g\"\n\
@@ -271,8 +291,9 @@ fn gateway(upstream: &str) -> io::Result<()> {
          concurrency = 1000\ngroups = [\"g\"]\n\
          [upstream]\nidle_connections_max = 1000\n"
     );
-    let config = Config::parse(&text, 1).map_err(io::Error::other)?;
-    sluice_runtime_tokio::serve::run(config, |addresses| {
-        announce(addresses.first_tcp().expect("it was given an address"));
-    })
+    let file = env::temp_dir().join(format!("sluice-bench-{}.toml", std::process::id()));
+    fs::write(&file, text)?;
+    let mut command = Command::new(program);
+    command.arg("serve").arg("--config").arg(&file);
+    Ok(command)
 }

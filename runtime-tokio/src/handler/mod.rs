@@ -22,6 +22,7 @@ use crate::protocol::error::ApiError;
 use crate::protocol::json;
 use crate::stall::Stage;
 use crate::telemetry::AccessLog;
+use crate::upstream::headers::UPSTREAM_ID;
 use crate::wire::Answer;
 
 pub mod admin;
@@ -229,7 +230,7 @@ fn head_of(status: u16, kind: &'static str, request_id: &str) -> Response<()> {
 pub(crate) fn error_response(error: &ApiError, request_id: &str) -> (Response<()>, Bytes) {
     let mut response = head_of(error.status, "application/json", request_id);
     // Where clients of the protocol look for it; an upstream's answer brings its own.
-    response.headers_mut().insert("request-id", id_header(request_id));
+    response.headers_mut().insert(UPSTREAM_ID, id_header(request_id));
     if let Some(secs) = error.retry_after {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(secs));
     }

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::json::Walk;
 use super::sse::Event;
 
 pub use skim::{MODEL_BYTES_MAX, Skim};
@@ -79,20 +80,32 @@ impl Usage {
             Kind::Ping | Kind::Content | Kind::Stop | Kind::Error => None,
         };
         if let Some(said) = said {
-            let take = |new: Option<u64>, old: &mut u64| *old = new.unwrap_or(*old);
-            take(said.input_tokens, &mut self.input_tokens);
-            take(said.output_tokens, &mut self.output_tokens);
-            take(said.cache_creation_input_tokens, &mut self.cache_creation_input_tokens);
-            take(said.cache_read_input_tokens, &mut self.cache_read_input_tokens);
+            self.take(said);
         }
     }
 
-    /// The usage that a plain answer names.
+    /// The usage that a plain answer names. Nothing else of the answer is parsed.
     #[must_use]
     pub fn of_answer(body: &[u8]) -> Self {
         let mut usage = Self::default();
-        usage.note(Kind::Delta, body);
+        let mut walk = Walk::new(body);
+        if walk.enter(b'{') {
+            while let Ok(Some(name)) = walk.member() {
+                let Ok(value) = walk.raw() else { break };
+                if *name == *b"usage" {
+                    usage.take(serde_json::from_slice(value).unwrap_or_default());
+                }
+            }
+        }
         usage
+    }
+
+    fn take(&mut self, said: Said) {
+        let take = |new: Option<u64>, old: &mut u64| *old = new.unwrap_or(*old);
+        take(said.input_tokens, &mut self.input_tokens);
+        take(said.output_tokens, &mut self.output_tokens);
+        take(said.cache_creation_input_tokens, &mut self.cache_creation_input_tokens);
+        take(said.cache_read_input_tokens, &mut self.cache_read_input_tokens);
     }
 }
 

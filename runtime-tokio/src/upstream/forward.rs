@@ -20,7 +20,7 @@ use super::{classify::classify, headers};
 use crate::clock::Clock;
 use crate::directory::Account;
 use crate::gateway::Worker;
-use crate::handler::Asked;
+use crate::handler::{Asked, REQUEST_ID};
 use crate::net::Net;
 use crate::permit::Permit;
 use crate::protocol::anthropic::Usage;
@@ -80,11 +80,11 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             return Ok(Outcome::Unreachable.into());
         };
         let request = |http2| self.request(account, &body, http2);
-        let sent = self.worker.pool.send(self.account, account, request);
-        let Ok(Ok((head, exchange))) = timeout_at(total, sent).await else {
+        let sent = self.worker.pool.send(self.account, account, request, total);
+        let Ok((head, exchange)) = sent.await else {
             return Ok(Outcome::Unreachable.into());
         };
-        let id = head.headers().get("request-id").and_then(|id| id.to_str().ok());
+        let id = head.headers().get(headers::UPSTREAM_ID).and_then(|id| id.to_str().ok());
         self.asked.log.upstream_id(id.map(str::to_owned));
         if !head.status().is_success() {
             return Ok(self.refused(account, &head, exchange, total).await);
@@ -116,7 +116,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         *request.method_mut() = Method::POST;
         let mut headers = headers::up(&self.asked.headers);
         debug_assert!(!headers.contains_key(AUTHORIZATION), "no client credential passes");
-        headers.insert("x-api-key", target.key.clone());
+        headers.insert(headers::API_KEY, target.key.clone());
         if http2 {
             *request.uri_mut() = target.uri.clone();
             *request.version_mut() = Version::HTTP_2;
@@ -175,10 +175,10 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         model: Option<String>,
         total: Instant,
     ) -> Result<End, CutOff> {
-        let mut held = BytesMut::new();
+        let mut held = Held::default();
         let whole = loop {
             match self.chunk(&mut exchange, total).await {
-                Ok(Some(chunk)) => held.extend_from_slice(&chunk),
+                Ok(Some(chunk)) => held.push(chunk),
                 Ok(None) => break true,
                 Err(()) => return Ok(Outcome::Unreachable.into()),
             }
@@ -186,6 +186,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
                 break false;
             }
         };
+        let held = held.into_bytes();
         if held.is_empty() {
             return Ok(Outcome::Unreachable.into());
         }
@@ -197,12 +198,12 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         if whole {
             self.worker.pool.keep(self.account, exchange);
             self.asked.log.usage.set(Usage::of_answer(&held));
-            self.wire.answer(response, named(held.freeze(), model.as_deref()));
+            self.wire.answer(response, named(held, model.as_deref()));
             return Ok(Outcome::Completed.into());
         }
         self.asked.forget_body();
         self.wire.open(response);
-        self.wire.send(held.freeze()).await;
+        self.wire.send(held).await;
         loop {
             match self.chunk(&mut exchange, total).await {
                 Ok(Some(chunk)) => self.wire.send(chunk).await,
@@ -282,8 +283,36 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
 
     fn head(&self, head: &Response<()>) -> HeaderMap {
         let mut headers = headers::down(head.headers());
-        headers.insert("x-request-id", self.asked.request_id_header());
+        headers.insert(REQUEST_ID, self.asked.request_id_header());
         headers
+    }
+}
+
+/// What has come of an answer; most come in one piece, which is not copied.
+#[derive(Default)]
+struct Held {
+    first: Bytes,
+    more: BytesMut,
+}
+
+impl Held {
+    fn push(&mut self, chunk: Bytes) {
+        if self.len() == 0 {
+            self.first = chunk;
+            return;
+        }
+        if self.more.is_empty() {
+            self.more.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.more.extend_from_slice(&chunk);
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.more.len()
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.more.is_empty() { self.first } else { self.more.freeze() }
     }
 }
 

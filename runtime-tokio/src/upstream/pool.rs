@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response};
 use sluice_engine::AccountId;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::connect::connect;
 use super::link::{Exchange, Link, Opened, Shared, open};
@@ -65,25 +65,32 @@ impl<N: Net> Pool<N> {
         }
     }
 
-    /// Sends a request and waits for the answer's head. If a kept connection breaks before any byte
-    /// of an answer, as one that the upstream was about to close does, a new one is tried, once.
+    /// Sends a request and waits for the answer's head, until `by` at most. If a kept connection
+    /// breaks before any byte of an answer, as one that the upstream was about to close does, a new
+    /// one is tried, once.
     pub(crate) async fn send(
         &self,
         id: AccountId,
         account: &Account,
         request: impl Fn(bool) -> Request<Full<Bytes>>,
+        by: Instant,
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
         if let Some(link) = self.take(id) {
-            match self.send_on(link, &request).await {
+            match self.send_on(link, &request, by).await {
                 Err(NoAnswer::Broken) => {}
                 done @ (Ok(_) | Err(NoAnswer::Connect | NoAnswer::HeadTimeout)) => return done,
             }
         }
-        let link = self.open(id, account).await?;
-        self.send_on(link, &request).await
+        let link = self.open(id, account, by).await?;
+        self.send_on(link, &request, by).await
     }
 
-    async fn open(&self, id: AccountId, account: &Account) -> Result<Link<N>, NoAnswer> {
+    async fn open(
+        &self,
+        id: AccountId,
+        account: &Account,
+        by: Instant,
+    ) -> Result<Link<N>, NoAnswer> {
         let opening = async {
             let proxy = account.proxy.as_ref();
             let connected = connect::<N>(&account.endpoint, proxy, &self.tls).await?;
@@ -93,7 +100,7 @@ impl<N: Net> Pool<N> {
             tracing::warn!(account = &*account.name, %why, "no connection to the upstream");
             NoAnswer::Connect
         };
-        let opened = timeout(self.connect_timeout, opening).await;
+        let opened = timeout_at(by.min(Clock::after(self.connect_timeout)), opening).await;
         let opened = opened.map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
         match opened {
             Opened::Own(link) => Ok(link),
@@ -111,9 +118,11 @@ impl<N: Net> Pool<N> {
         &self,
         mut link: Link<N>,
         request: impl Fn(bool) -> Request<Full<Bytes>>,
+        by: Instant,
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
         let request = request(matches!(link, Link::Http2 { .. }));
-        match timeout(self.header_timeout, link.send(request)).await {
+        let by = by.min(Clock::after(self.header_timeout));
+        match timeout_at(by, link.send(request)).await {
             Err(_) => Err(NoAnswer::HeadTimeout),
             Ok(Err(_)) => Err(NoAnswer::Broken),
             Ok(Ok(response)) => {
