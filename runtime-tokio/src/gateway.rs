@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::{Clock, duration};
-use crate::config::Config;
+use crate::config::{Config, OnDisconnect};
 use crate::directory::Directory;
 use crate::driver::Driver;
 use crate::handler;
@@ -141,6 +141,15 @@ impl<N: Net, S: Watch> Worker<N, S> {
         let sweeper = worker.clone();
         drop(tokio::task::spawn_local(async move { sweeper.pool.sweep().await }));
         worker
+    }
+
+    /// How long a request is served on after its client has left.
+    pub(crate) fn linger(&self) -> Option<Duration> {
+        let upstream = &self.config.upstream;
+        match upstream.on_disconnect {
+            OnDisconnect::Cancel => None,
+            OnDisconnect::Drain => Some(Duration::from_millis(upstream.drain_time_max_ms)),
+        }
     }
 
     /// Serves what arrives at a listener; see [`serve_all`](Self::serve_all).

@@ -105,6 +105,11 @@ impl<S: Watch> Permit<S> {
         self.driver.event(Event::Started { req: self.live.req, attempt });
     }
 
+    /// The client has left. What it asked for may be read on, and ends as any other attempt.
+    pub(crate) fn abandon(&self) {
+        self.driver.event(Event::Abandoned { req: self.live.req });
+    }
+
     /// The answer is whole, though its connection may still be open.
     pub(crate) fn whole(&self) {
         self.if_dropped.set(Outcome::Completed);
@@ -129,7 +134,6 @@ impl<S: Watch> Permit<S> {
 
 impl<S: Watch> Drop for Permit<S> {
     fn drop(&mut self) {
-        let req = self.live.req;
         if matches!(self.if_dropped.get(), Outcome::Completed) {
             self.ended(Outcome::Completed);
         }
@@ -140,7 +144,7 @@ impl<S: Watch> Drop for Permit<S> {
         }
         self.live.orphaned.set(true);
         if !self.decided.get() {
-            self.driver.event(Event::Abandoned { req });
+            self.abandon();
             self.ended(Outcome::Cancelled);
         }
     }

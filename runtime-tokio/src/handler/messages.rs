@@ -37,7 +37,10 @@ pub(crate) async fn messages<N: Net, S: Watch>(
     log: Rc<AccessLog>,
 ) -> Response<Answer> {
     match understand(&worker, request, &log).await {
-        Ok((asked, spec)) => respond(|wire| serve(worker, asked, spec, wire)).await,
+        Ok((asked, spec)) => {
+            let linger = worker.linger();
+            respond(linger, |wire| serve(worker, asked, spec, wire)).await
+        }
         Err(error) => refuse(&error, &log),
     }
 }
@@ -95,10 +98,17 @@ async fn serve<N: Net, S: Watch>(
     let permit = Permit::arrive(&worker.driver, spec, asked.log.clone());
     let next_sign = Cell::new(Clock::after(worker.ping_interval));
     let serving = Serving { worker: &worker, permit: &permit, asked: &asked, wire, next_sign };
+    let mut run = pin!(serving.run());
     tokio::select! {
         biased; // What comes to its own end in time is not cut off.
-        done = serving.run() => done,
-        () = permit.shutting_down() => serving.cut_off().await,
+        done = run.as_mut() => return done,
+        () = permit.shutting_down() => return serving.cut_off().await,
+        () = serving.wire.left() => permit.abandon(),
+    }
+    tokio::select! {
+        biased;
+        done = run => done,
+        () = permit.shutting_down() => Err(CutOff),
     }
 }
 

@@ -234,7 +234,7 @@ where
     F: Future<Output = Result<(), CutOff>> + 'static,
 {
     open.answers(200);
-    respond(|wire| flow(wire, open)).await
+    respond(None, |wire| flow(wire, open)).await
 }
 
 /// A stream, with how it ends before its time.

@@ -3,6 +3,7 @@
 //! Whatever happens before the first semantic byte is handed to the client is only a failed
 //! attempt; what happens afterwards is told to the client in the stream.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -61,13 +62,23 @@ pub(crate) struct Forward<'a, N: Net, S: Watch> {
 }
 
 impl<N: Net, S: Watch> Forward<'_, N, S> {
-    /// Runs the attempt to its end, or until it is cancelled.
+    /// Runs the attempt to its end, or until it is cancelled. One that is cancelled because the
+    /// client has left, and that may linger, is read on for what it used, within limits.
     pub(crate) async fn run(self) -> Result<End, CutOff> {
-        let total = Clock::after(self.worker.total_timeout);
+        let mut go = pin!(self.go(Clock::after(self.worker.total_timeout)));
         tokio::select! {
             biased; // A cancelled attempt does nothing more, even if it could.
-            () = self.permit.cancelled(self.attempt) => Ok(Outcome::Cancelled.into()),
-            end = self.go(total) => end,
+            () = self.permit.cancelled(self.attempt) => {}
+            end = go.as_mut() => return end,
+        }
+        if !self.wire.is_left() {
+            return Ok(Outcome::Cancelled.into());
+        }
+        let bytes_max = self.worker.config.upstream.drain_bytes_max;
+        tokio::select! {
+            biased; // What has come is taken in before it is called too much.
+            end = go => end,
+            () = self.wire.overheard(bytes_max) => Ok(Outcome::Cancelled.into()),
         }
     }
 
