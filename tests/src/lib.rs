@@ -190,7 +190,7 @@ impl io::Write for Written {
 /// Lines that wait: more than any test has at once.
 const ACCESS_LINES_MAX: usize = 100_000;
 /// No test takes longer.
-const TEST_MAX: Duration = Duration::from_secs(60);
+const TEST_MAX: Duration = Duration::from_secs(120);
 
 /// Runs a test in a world, and then checks that nothing is left of it in the gateway.
 pub fn run<F: Future<Output = Rc<World>>>(plan: Plan, test: impl FnOnce(Rc<World>) -> F) {

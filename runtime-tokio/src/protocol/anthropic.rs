@@ -84,20 +84,22 @@ impl Usage {
         }
     }
 
-    /// The usage that a plain answer names. Nothing else of the answer is parsed.
+    /// The usage that a plain answer names; `None` if it is no whole object. Nothing else of the
+    /// answer is parsed.
     #[must_use]
-    pub fn of_answer(body: &[u8]) -> Self {
+    pub fn of_answer(body: &[u8]) -> Option<Self> {
         let mut usage = Self::default();
         let mut walk = Walk::new(body);
-        if walk.enter(b'{') {
-            while let Ok(Some(name)) = walk.member() {
-                let Ok(value) = walk.raw() else { break };
-                if *name == *b"usage" {
-                    usage.take(serde_json::from_slice(value).unwrap_or_default());
-                }
+        if !walk.enter(b'{') {
+            return None;
+        }
+        while let Some(name) = walk.member().ok()? {
+            let value = walk.raw().ok()?;
+            if *name == *b"usage" {
+                usage.take(serde_json::from_slice(value).unwrap_or_default());
             }
         }
-        usage
+        walk.end().ok().map(|()| usage)
     }
 
     fn take(&mut self, said: Said) {
@@ -183,6 +185,18 @@ mod tests {
             ..Usage::default()
         };
         assert_eq!(usage, want);
+    }
+
+    #[test]
+    fn a_plain_answer_is_whole_or_none() {
+        let body = br#"{"type":"message","content":[{"text":"}"}],"usage":{"output_tokens":7}}"#;
+        let usage = Usage::of_answer(body).expect("whole");
+        assert_eq!((usage.input_tokens, usage.output_tokens), (0, 7));
+        for end in 0..body.len() {
+            assert_eq!(Usage::of_answer(&body[..end]), None, "{end}");
+        }
+        assert_eq!(Usage::of_answer(b"{} {}"), None);
+        assert_eq!(Usage::of_answer(b"[]"), None);
     }
 
     #[test]

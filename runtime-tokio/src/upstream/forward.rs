@@ -198,7 +198,9 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             }
         };
         let held = held.into_bytes();
-        if held.is_empty() {
+        let usage = Usage::of_answer(&held);
+        if whole && usage.is_none() {
+            // HTTP was told that it is whole, and it is not.
             return Ok(Outcome::Unreachable.into());
         }
         let mut response = Response::new(());
@@ -208,7 +210,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         self.permit.started(self.attempt);
         if whole {
             self.worker.pool.keep(self.account, exchange);
-            self.asked.log.usage.set(Usage::of_answer(&held));
+            self.asked.log.usage.set(usage.unwrap_or_default());
             self.wire.answer(response, named(held, model.as_deref()));
             return Ok(Outcome::Completed.into());
         }
