@@ -101,6 +101,8 @@ pub struct Worker<N: Net, S: Watch> {
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The headers of one request that hyper reads without a heap allocation, which is also its limit.
 const HEADERS_INLINE: usize = 100;
+/// What is read of a connection at once. It stays with the connection while its request waits.
+pub(crate) const READ_BYTES_MAX: usize = 128 * 1024;
 /// After a connection could not be accepted.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long the last words of what was cut off may take.
@@ -227,7 +229,9 @@ impl<N: Net, S: Watch> Worker<N, S> {
         let mut builder = http1::Builder::new();
         // The guard knows better what it waits for.
         builder.header_read_timeout(None).auto_date_header(N::DATES);
+        builder.max_buf_size(READ_BYTES_MAX.max(2 * self.config.limits.header_bytes_max));
         if self.config.limits.headers_max != HEADERS_INLINE {
+            builder.max_buf_size(READ_BYTES_MAX.max(2 * self.config.limits.header_bytes_max));
             builder.max_headers(self.config.limits.headers_max);
         }
         let stream = TokioIo::new(StallGuard::new(stream, self.patience, stage.clone()));

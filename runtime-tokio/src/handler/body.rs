@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::SHUTTING_DOWN;
 use crate::clock::Clock;
-use crate::gateway::{Phase, Worker};
+use crate::gateway::{Phase, READ_BYTES_MAX, Worker};
 use crate::net::Net;
 use crate::protocol::error::ApiError;
 use crate::shared::Shared;
@@ -24,7 +24,7 @@ use crate::stall::Stage;
 const TIME_ALLOWED: Duration = Duration::from_secs(60);
 /// and a second more for each so many bytes of it that have come: the slowest that is waited for.
 const RATE_MIN: usize = 4 * 1024;
-/// Memory that is set aside before anything has come, however much is announced.
+/// The most memory that is set aside before anything has come, however much is announced.
 const RESERVED_MAX: usize = 1024 * 1024;
 
 const FAILED: ApiError = ApiError::invalid("Failed to read request body");
@@ -81,16 +81,20 @@ impl Body {
             return Err(ApiError::too_large(bytes_max));
         }
         let mut parked = Parked { shared: worker.local.shared.clone(), bytes: 0 };
-        let mut bytes = BytesMut::new();
+        // Refused before much of it has come; but who announces much takes no memory by that.
+        let mut held = announced.unwrap_or_default().min(RESERVED_MAX);
+        // What its connection reads it into stays as long as it does.
+        let buffer = announced.unwrap_or(READ_BYTES_MAX).min(READ_BYTES_MAX);
+        parked.grow(held + buffer, limits.parked_bytes_max)?;
+        let mut bytes = BytesMut::with_capacity(held);
         let began = Clock::after(Duration::ZERO);
         while let Some(data) = self.piece(worker, began, bytes.len()).await? {
             if bytes.len() + data.len() > bytes_max {
                 return Err(ApiError::too_large(bytes_max));
             }
-            parked.grow(data.len(), limits.parked_bytes_max)?;
-            if bytes.is_empty() {
-                bytes.reserve(announced.unwrap_or(data.len()).min(RESERVED_MAX));
-            }
+            let more = (bytes.len() + data.len()).saturating_sub(held);
+            held += more;
+            parked.grow(more, limits.parked_bytes_max)?;
             bytes.extend_from_slice(&data);
         }
         Ok((bytes.freeze(), parked))
