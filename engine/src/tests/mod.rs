@@ -4,5 +4,6 @@ mod choosing;
 mod journal;
 mod node_life;
 mod requests;
+mod store_trouble;
 mod waiting;
 mod world;
