@@ -110,5 +110,31 @@ mod tests {
         assert_ne!(base, first(Purpose::RequestJitter, 1, 2));
     }
 
+    #[test]
+    fn a_chance_comes_true_as_often_as_it_says() {
+        let mut stream = Seed(42).stream(Purpose::Scenario, 0, 0);
+        let mut of_1000 = |num| (0..1000).filter(|_| stream.chance(num, 10)).count();
+        assert_eq!((of_1000(0), of_1000(10)), (0, 1000));
+        assert!((250..350).contains(&of_1000(3)));
+        let mut stream = Seed(42).stream(Purpose::Scenario, 0, 0);
+        assert!((0..1000).all(|_| !stream.chance(0, 1)));
+    }
+
+    #[test]
+    fn a_stream_is_read_as_words_and_as_bytes_alike() {
+        let stream = Seed(42).stream(Purpose::Scenario, 0, 0);
+        let words = [stream.clone().next(), {
+            let mut second = stream.clone();
+            second.next();
+            second.next()
+        }];
+        assert_eq!(stream.clone().try_next_u64(), Ok(words[0]));
+        assert_eq!(stream.clone().try_next_u32(), Ok((words[0] >> 32) as u32));
+        let mut bytes = [0; 12];
+        assert_eq!(stream.clone().try_fill_bytes(&mut bytes), Ok(()));
+        assert_eq!(bytes[..8], words[0].to_le_bytes());
+        assert_eq!(bytes[8..], words[1].to_le_bytes()[..4]);
+    }
+
     const PINNED: [u64; 3] = [8_310_650_889_301_702_773, 3_623_363_313_674_929_252, 272];
 }

@@ -4,6 +4,7 @@ mod choosing;
 mod journal;
 mod node_life;
 mod requests;
+mod resync;
 mod store_trouble;
 mod waiting;
 mod world;

@@ -219,6 +219,21 @@ fn a_leave_is_fenced_only_where_something_may_come_after_it() {
     w.out.road = Road::Held;
     w.end(r, Outcome::Completed);
     assert_eq!(fences(&w), [(1, false), (0, false)]);
+
+    // The audit lists the first request; the second came later.
+    let mut w = World::new(Policy::fair(), &[Limit::Slots(2)]);
+    let listed = w.arrive();
+    w.pass(Span::from_secs(299));
+    w.out.road = Road::Held;
+    w.pass(Span::from_secs(1));
+    let _unanswered = w.take(is_resync);
+    let later = w.arrive();
+    w.deliver();
+    w.end(later, Outcome::Completed);
+    assert_eq!(fences(&w), [(1, false), (0, false)]);
+    w.out.ops.clear();
+    w.end(listed, Outcome::Completed);
+    assert_eq!(fences(&w), [(1, true), (0, true)]);
 }
 
 #[test]
@@ -287,9 +302,48 @@ fn a_beat_leaves_out_what_has_outlived_the_ttl() {
 #[test]
 fn a_new_node_needs_no_resync_before_the_first_audit() {
     let mut w = joined_only();
-    w.deliver();
+    let define = w.take(is_define);
+    w.deliver_one(define);
     assert!(w.engine.ready(w.now));
-    w.out.road = Road::Open;
+    assert!(!w.out.ops.iter().any(|(_, op)| is_resync(op)));
     let next = w.engine.next_timeout().expect("a beat");
     assert_eq!(next, (w.now + Span::from_secs(3), Reason::Beat));
+}
+
+#[test]
+fn who_never_had_anything_gives_nothing_back() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    w.out.road = Road::Held;
+    let r = w.arrive();
+    let (call, _) = w.take(is_enter);
+    w.answer(call, Ok(StoreReply::Shut { opens_in: None }));
+    assert_eq!(w.verdict(r), Some(Verdict::UserClosed));
+    assert_eq!((fences(&w), w.engine.owed()), (vec![], 0));
+}
+
+#[test]
+fn a_fault_is_remembered_while_a_newer_roster_is_told() {
+    let mut w = World::apart(Policy::fair(), roster(1, ONE, &[ONE]));
+    w.tick();
+    w.tick();
+    let first = w.arrive();
+    w.out.road = Road::Broken(StoreFault::Refused);
+    let r = w.arrive();
+    w.out.ops.clear();
+    w.out.road = Road::Open;
+    w.pass(Span::from_ms(200));
+    w.end(first, Outcome::Completed);
+    w.out.road = Road::Held;
+    w.hint();
+    w.reload(roster(2, ONE, &[ONE]));
+    let user = w.take(is_enter);
+    w.deliver_one(user);
+    assert_eq!(w.told(r).last(), Some(&Decision::Billed), "no survey before the roster is known");
+    let define = w.take(is_define);
+    w.deliver_one(define);
+    let survey = w.take(|op| matches!(op, StoreOp::Survey { .. }));
+    w.deliver_one(survey);
+    assert!(w.out.ops.iter().any(|(_, op)| is_enter(op)));
+    w.pass(SECS_30);
+    assert_eq!(w.verdict(r), Some(Verdict::StoreUnavailable), "it has cost time before");
 }
