@@ -111,6 +111,24 @@ mod tests {
     }
 
     #[test]
+    fn no_two_purposes_share_a_stream() {
+        let all = [
+            Purpose::RequestJitter,
+            Purpose::NodeJitter,
+            Purpose::Scenario,
+            Purpose::StoreFault,
+            Purpose::Upstream,
+            Purpose::Client,
+        ];
+        for seed in 0..100 {
+            let first = all.map(|purpose| Seed(seed).stream(purpose, 1, 1).next());
+            let mut distinct = first;
+            distinct.sort_unstable();
+            assert!(distinct.windows(2).all(|pair| pair[0] < pair[1]), "{first:?}");
+        }
+    }
+
+    #[test]
     fn a_chance_comes_true_as_often_as_it_says() {
         let mut stream = Seed(42).stream(Purpose::Scenario, 0, 0);
         let mut of_1000 = |num| (0..1000).filter(|_| stream.chance(num, 10)).count();

@@ -76,9 +76,9 @@ fn a_survey_for_a_former_roster_is_not_followed() {
     w.pass(Span::from_ms(200));
     w.deliver();
     assert_eq!(w.account_of(r), Some(2));
-    let aims_at = |what| match what {
-        Decision::Chosen { account, .. } => account,
-        _ => None,
+    let aims_at = |what| {
+        let Decision::Chosen { account, .. } = what else { return None };
+        account
     };
     let aims: Vec<_> = w.told(r).into_iter().filter_map(aims_at).collect();
     assert_eq!(aims, [AccountId(2)]);

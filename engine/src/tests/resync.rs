@@ -1,13 +1,19 @@
 //! What a resync tells the store of each lease.
 
 use super::world::{Road, World, roster};
-use crate::store::{HeldLease, Limit, Resync, StoreFault, StoreOp, Version, WaitingLease, Want};
+use crate::store::{
+    HeldLease, Limit, Resync, StoreFault, StoreOp, StoreReply, Version, WaitingLease, Want,
+};
 use crate::{AccountId, Attempt, GateId, ModelId, Policy, RequestId, Span, UserId};
 
 const ONE: Limit = Limit::Slots(1);
 
 const fn is_enter(op: &StoreOp) -> bool {
     matches!(op, StoreOp::Enter(_))
+}
+
+const fn is_resync(op: &StoreOp) -> bool {
+    matches!(op, StoreOp::Resync(_))
 }
 
 /// How long before the audit things are done: too short for anybody who waits to ask again.
@@ -19,9 +25,13 @@ fn audit<T>(w: &mut World, then: impl FnOnce(&mut World) -> T) -> (T, Resync) {
     let done = then(w);
     w.out.road = Road::Held;
     w.pass(BEFORE);
-    let (_, op) = w.take(|op| matches!(op, StoreOp::Resync(_)));
-    let StoreOp::Resync(resync) = op else { unreachable!("it was looked for") };
-    (done, resync)
+    (done, taken(w))
+}
+
+/// The call that is on its way.
+fn taken(w: &mut World) -> Resync {
+    let StoreOp::Resync(resync) = w.take(is_resync).1 else { unreachable!("it was looked for") };
+    resync
 }
 
 fn held(resync: &Resync) -> Vec<(RequestId, u16)> {
@@ -104,21 +114,41 @@ fn a_slot_is_told_with_all_that_the_store_needs_to_enter_it_again() {
 fn a_ticket_of_a_former_session_is_busy_until_it_has_asked_again() {
     let mut w = World::new(Policy::fair(), &[ONE]);
     let (runs, waits) = (w.arrive(), w.arrive());
-    w.now = w.now + Span::from_secs(4);
-    for secs in [4, 4, 4] {
-        w.now = w.now + Span::from_secs(secs);
-        w.out.ledger.apply(w.now, StoreOp::Reap { max: 128 });
-    }
     w.out.road = Road::Held;
-    w.tick();
-    while !w.out.ops.iter().any(|(_, op)| matches!(op, StoreOp::Resync(_))) {
+    w.pass(Span::from_secs(3));
+    let (beat, _) = w.take(|op| matches!(op, StoreOp::Beat { .. }));
+    w.deliver();
+    w.answer(beat, Ok(StoreReply::Lost));
+    while !w.out.ops.iter().any(|(_, op)| is_resync(op)) {
         let oldest = w.take(|_| true);
         w.deliver_one(oldest);
     }
-    let (_, op) = w.take(|op| matches!(op, StoreOp::Resync(_)));
-    let StoreOp::Resync(resync) = op else { unreachable!("it was looked for") };
+    let resync = taken(&mut w);
     assert_eq!(held(&resync), [(runs, 0), (runs, 1), (waits, 0)]);
     assert_eq!((busy(&resync), waiting(&resync)), (vec![(waits, 1)], vec![]));
+}
+
+#[test]
+fn a_slot_that_came_when_the_session_was_not_believed_in_is_busy() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    let audit_interval = Policy::fair().audit_interval;
+    w.pass(audit_interval.saturating_sub(Span::from_secs(4)));
+    // The beat of three seconds before the audit is not answered, so belief ends at the audit.
+    w.out.road = Road::Held;
+    w.pass(Span::from_secs(4).saturating_sub(BEFORE));
+    let r = w.arrive();
+    let user = w.take(is_enter);
+    let survey = w.take(|op| matches!(op, StoreOp::Survey { .. }));
+    w.deliver_one(user);
+    w.deliver_one(survey);
+    let (call, enter) = w.take(is_enter);
+    let reply = w.apply_late(enter);
+    assert!(matches!(reply, StoreReply::Held { .. }));
+    w.now = w.now + BEFORE;
+    w.answer(call, Ok(reply));
+    assert_eq!(w.account_of(r), None);
+    let resync = taken(&mut w);
+    assert_eq!((held(&resync), busy(&resync)), (vec![(r, 0)], vec![(r, 1)]));
 }
 
 #[test]

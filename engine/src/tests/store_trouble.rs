@@ -205,9 +205,9 @@ fn a_pass_goes_on_with_its_next_call_when_the_last_was_answered() {
 
 /// The fences of the leaves that are on their way.
 fn fences(w: &World) -> Vec<(u16, bool)> {
-    let of = |op: &StoreOp| match op {
-        StoreOp::Leave { lease, fence, .. } => Some((lease.attempt.0, *fence)),
-        _ => None,
+    let of = |op: &StoreOp| {
+        let StoreOp::Leave { lease, fence, .. } = op else { return None };
+        Some((lease.attempt.0, *fence))
     };
     w.out.ops.iter().filter_map(|(_, op)| of(op)).collect()
 }
@@ -346,4 +346,27 @@ fn a_fault_is_remembered_while_a_newer_roster_is_told() {
     assert!(w.out.ops.iter().any(|(_, op)| is_enter(op)));
     w.pass(SECS_30);
     assert_eq!(w.verdict(r), Some(Verdict::StoreUnavailable), "it has cost time before");
+}
+
+#[test]
+fn the_leaves_of_different_requests_are_sent_again_at_different_times() {
+    let mut w = World::new(Policy::fair(), &[Limit::Slots(2)]);
+    let both = [w.arrive(), w.arrive()];
+    w.out.road = Road::Broken(StoreFault::Refused);
+    for r in both {
+        w.end(r, Outcome::Completed);
+    }
+    w.out.ops.clear();
+    let mut sent = [vec![], vec![]];
+    while sent.iter().any(|times| times.len() < 6) {
+        let (at, _) = w.engine.next_timeout().expect("leaves are owed");
+        w.now = at;
+        w.tick();
+        for (_, op) in w.out.ops.drain(..) {
+            let StoreOp::Leave { lease, .. } = op else { continue };
+            sent[both.iter().position(|r| *r == lease.request).expect("one of both")].push(at);
+        }
+    }
+    assert_eq!(sent[0][0], sent[1][0], "the first delay is fixed");
+    assert_ne!(sent[0], sent[1]);
 }

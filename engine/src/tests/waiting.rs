@@ -1,11 +1,9 @@
 //! How a wait ends, whose fault that was, and what the trail tells of it.
 
-use super::world::{Road, World, roster, spec};
+use super::world::{Road, World, roster};
 use crate::store::{Limit, StoreFault, StoreOp, StoreReply};
 use crate::trail::{Decision, Passed};
-use crate::{
-    AccountId, Attempt, Event, GateId, Outcome, Policy, RequestSpec, Span, UserId, Verdict,
-};
+use crate::{AccountId, Attempt, Event, GateId, Outcome, Policy, Span, UserId, Verdict};
 
 const ONE: Limit = Limit::Slots(1);
 const SECS_30: Span = Span::from_secs(30);
@@ -159,9 +157,9 @@ fn a_wait_is_told_once_with_the_place_it_began_at() {
 fn a_home_that_is_passed_over_is_told_with_the_reason() {
     let passed = |w: &World, r| {
         let told = w.told(r).into_iter();
-        let why = |what| match what {
-            Decision::HomePassed { home, why } => Some((home.0, why)),
-            _ => None,
+        let why = |what| {
+            let Decision::HomePassed { home, why } = what else { return None };
+            Some((home.0, why))
         };
         told.filter_map(why).collect::<Vec<_>>()
     };
@@ -198,14 +196,4 @@ fn only_the_running_attempt_can_start_and_only_once() {
     w.start(r);
     let started = |what: &Decision| matches!(what, Decision::Started { .. });
     assert_eq!(w.told(r).into_iter().filter(started).count(), 1);
-}
-
-#[test]
-fn a_request_that_does_not_stream_waits_like_the_others() {
-    let mut w = World::new(Policy::fair(), &[ONE]);
-    let _runs = w.arrive();
-    let waits = w.arrive_as(RequestSpec { stream: false, ..spec() });
-    w.pass(SECS_30);
-    assert_eq!(w.verdict(waits), Some(Verdict::AccountWaitTimeout));
-    assert!(w.out.pings.is_empty());
 }
