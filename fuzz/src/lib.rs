@@ -1,8 +1,11 @@
 //! What the fuzz targets run, as plain functions of bytes: libFuzzer drives them, and ordinary tests
 //! replay the committed corpora through them.
 
+pub mod config;
 pub mod engine_events;
 pub mod ledger_ops;
+pub mod skim;
+pub mod sse;
 
 use arbitrary::{Result, Unstructured};
 use sluice_engine::store::{AccountDef, Define, Discipline, HealthRules, Limit, PoolDef, Version};

@@ -26,3 +26,18 @@ fn ledger_ops() {
 fn engine_events() {
     replay("engine_events", sluice_fuzz::engine_events::run);
 }
+
+#[test]
+fn config() {
+    replay("config", sluice_fuzz::config::run);
+}
+
+#[test]
+fn skim() {
+    replay("skim", sluice_fuzz::skim::run);
+}
+
+#[test]
+fn sse() {
+    replay("sse", sluice_fuzz::sse::run);
+}

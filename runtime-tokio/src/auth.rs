@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io;
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
@@ -32,6 +33,26 @@ impl KeyHash {
     #[must_use]
     pub fn of(key: &str) -> Self {
         Self(Sha256::digest(key.as_bytes()).into())
+    }
+
+    /// Makes a key of 256 random bits, and returns it: it is nowhere else.
+    ///
+    /// # Errors
+    /// The system has no randomness to give.
+    pub fn new_key() -> io::Result<String> {
+        const ALPHABET: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        let mut key = "sk-".to_owned();
+        for three in bytes.chunks(3) {
+            let bits = three.iter().fold(0, |bits, byte| bits << 8 | usize::from(*byte));
+            // Two bytes at the end make three characters; the last takes what is left of them.
+            let bits = bits << (8 * (3 - three.len()));
+            let characters = (0..=three.len()).map(|n| ALPHABET[bits >> (18 - 6 * n) & 63]);
+            key.extend(characters.map(char::from));
+        }
+        Ok(key)
     }
 
     /// Reads 64 hex digits.
@@ -175,6 +196,20 @@ mod tests {
         assert_eq!(ask("key=sk-1"), Ok(owner));
         assert_eq!(ask("key=sk-2").map_err(|e| e.status), Err(401));
         assert_eq!(ask("").map_err(|e| e.message), Err("API key is required".into()));
+    }
+
+    #[test]
+    fn a_new_key_is_256_random_bits_in_an_alphabet_that_urls_bear() {
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..64 {
+            let key = KeyHash::new_key().expect("randomness");
+            let bits = key.strip_prefix("sk-").expect("it begins so");
+            assert_eq!(bits.len(), 43, "{key}");
+            assert!(bits.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)), "{key}");
+            seen.extend(bits.bytes());
+            assert_eq!(unescape(&key), key, "it stands for itself in a query");
+        }
+        assert_eq!(seen.len(), 64, "the whole alphabet is used");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub fn run(listen: SocketAddr, admin: Option<SocketAddr>) -> io::Result<()> {
     let config = Config::parse(&text, 1).map_err(io::Error::other)?;
     serve::run(config, |addresses| {
         // Standard output closed early is no reason to stop serving.
-        let _ = io::stdout().write_all(guide(addresses, upstream).as_bytes());
+        let _ = io::stdout().write_all(guide(&addresses, upstream).as_bytes());
         let _ = io::stdout().flush();
     })
 }
@@ -95,7 +95,7 @@ fn user_key(name: &str) -> String {
 fn configuration(listen: SocketAddr, admin: SocketAddr, upstream: SocketAddr) -> String {
     let mut text = format!(
         "[server]\nlisten = \"{listen}\"\nadmin_listen = \"{admin}\"\nname = \"demo\"\n\
-         [[groups]]\nname = \"demo\"\n"
+         [log]\naccess = \"stderr\"\n[[groups]]\nname = \"demo\"\n"
     );
     for (name, cents) in USERS {
         let hash = KeyHash::of(&user_key(name)).to_hex();
@@ -118,9 +118,10 @@ fn configuration(listen: SocketAddr, admin: SocketAddr, upstream: SocketAddr) ->
 }
 
 /// What is printed: first a line for programs, then one for people.
-fn guide(addresses: Addresses, upstream: SocketAddr) -> String {
-    let Addresses { listen, admin } = addresses;
-    let admin = admin.map_or_else(String::new, |admin| format!("http://{admin}"));
+fn guide(addresses: &Addresses, upstream: SocketAddr) -> String {
+    let admin =
+        addresses.admin.as_ref().map_or_else(String::new, |admin| format!("http://{admin}"));
+    let listen = addresses.to_string();
     let line = serde_json::json!({
         "gateway": format!("http://{listen}"),
         "admin": admin,

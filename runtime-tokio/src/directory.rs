@@ -10,8 +10,14 @@ use sha2::{Digest, Sha256};
 use sluice_engine::roster::{self, Platform, Pool, PoolKey, Roster};
 use sluice_engine::{AccountId, GroupId, ModelId, PoolId, UserId};
 
-use crate::auth::{KeyHash, KeyOwner, Keys};
-use crate::config::{self, Config, ConfigError, Secret};
+use crate::auth::{KeyOwner, Keys};
+use crate::config::{self, Config, ConfigError, Finding};
+use crate::upstream::target::Target;
+use crate::upstream::tls::Tls;
+
+pub use endpoint::{Endpoint, Proxy, ProxyScheme};
+
+mod endpoint;
 
 /// See the module's documentation. Replaced whole on reload.
 #[derive(Debug)]
@@ -22,12 +28,16 @@ pub struct Directory {
     pub keys: Keys,
     /// All users.
     pub users: BTreeMap<UserId, User>,
+    /// The names of all groups.
+    pub groups: BTreeMap<GroupId, String>,
     /// All accounts.
     pub accounts: BTreeMap<AccountId, Account>,
     /// The names of all pools.
     pub pools: BTreeMap<PoolId, String>,
     /// The names of models that accounts name.
     pub models: BTreeMap<ModelId, String>,
+    /// For upstreams and proxies that speak TLS.
+    pub tls: Tls,
     /// Whether any account has warm-up requests answered by the gateway.
     pub intercepts: bool,
 }
@@ -48,21 +58,12 @@ pub struct Account {
     pub name: String,
     /// Where it lives.
     pub endpoint: Endpoint,
-    /// Belongs to that endpoint alone.
-    pub api_key: Secret,
+    /// What requests to it have in common.
+    pub target: Target,
+    /// The way there. Without it, directly; if it fails, nothing is sent another way.
+    pub proxy: Option<Proxy>,
     /// The upstream's name of each model that has another one there.
     pub models: BTreeMap<String, String>,
-}
-
-/// A place that speaks HTTP.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// What stands before every path; empty, or with a slash at its beginning only.
-    pub prefix: String,
 }
 
 /// The first 8 bytes of the SHA-256 of `parts`, each ended by a zero byte.
@@ -101,42 +102,18 @@ pub fn model_id(name: &str) -> ModelId {
     ModelId(digest(&["model", name]))
 }
 
-impl Endpoint {
-    /// Reads `http://host[:port][/prefix]`.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        let Some(rest) = url.strip_prefix("http://") else {
-            return Err(format!("base_url \"{url}\" must begin with http://"));
-        };
-        let (authority, prefix) = rest.split_once('/').map_or((rest, ""), |(a, p)| (a, p));
-        let prefix = prefix.trim_end_matches('/');
-        let prefix = if prefix.is_empty() { String::new() } else { format!("/{prefix}") };
-        let bracket = authority.rfind(']').unwrap_or(0);
-        let (host, port) = match authority[bracket..].rfind(':') {
-            None => (authority, Ok(80)),
-            Some(at) => (&authority[..bracket + at], authority[bracket + at + 1..].parse()),
-        };
-        let port = port.map_err(|e| format!("base_url \"{url}\": port: {e}"))?;
-        let plain = |b: u8| b.is_ascii_graphic() && !b"@?#/\\\"<>".contains(&b);
-        if host.is_empty()
-            || !host.bytes().all(plain)
-            || !prefix.bytes().all(|b| b.is_ascii_graphic())
-        {
-            return Err(format!("base_url \"{url}\": no host, or characters that do not belong"));
-        }
-        Ok(Self { host: host.to_owned(), port, prefix })
-    }
-
-    /// For the `host` header.
-    #[must_use]
-    pub fn authority(&self) -> String {
-        if self.port == 80 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
-    }
-}
-
 impl Account {
+    fn new(account: &config::Account) -> Result<Self, (&'static str, String)> {
+        let proxy = account.proxy.as_ref().map(Proxy::parse).transpose();
+        Ok(Self {
+            name: account.name.clone(),
+            target: Target::new(&account.base_url, &account.api_key)?,
+            endpoint: account.base_url.clone(),
+            proxy: proxy.map_err(|why| ("proxy", why))?,
+            models: account.models.clone(),
+        })
+    }
+
     /// What the upstream calls this model, if it is another name.
     #[must_use]
     pub fn upstream_model(&self, model: &str) -> Option<&str> {
@@ -148,40 +125,27 @@ impl Directory {
     /// Makes a directory of a configuration.
     ///
     /// # Errors
-    /// Every key hash and address that is none.
+    /// Every proxy that is none: only for a configuration that was changed after it was read.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
-        let mut mistakes = Vec::new();
-        let mut keys = Vec::new();
-        for user in &config.users {
-            for key in &user.keys {
-                let owner = KeyOwner { user: user_id(&user.name), group: group_id(&key.group) };
-                match KeyHash::from_hex(&key.sha256) {
-                    Some(hash) => keys.push((hash, owner)),
-                    None => mistakes
-                        .push(format!("user \"{}\": sha256 must be 64 hex digits", user.name)),
-                }
-            }
-        }
+        let keys = config.users.iter().flat_map(|user| {
+            let owner = |group| KeyOwner { user: user_id(&user.name), group: group_id(group) };
+            user.keys.iter().map(move |key| (key.sha256, owner(&key.group)))
+        });
         let mut accounts = BTreeMap::new();
-        for account in &config.accounts {
-            match Endpoint::parse(&account.base_url) {
-                Ok(endpoint) => {
-                    accounts.insert(
-                        account_id(&account.name),
-                        Account {
-                            name: account.name.clone(),
-                            endpoint,
-                            api_key: account.api_key.clone(),
-                            models: account.models.clone(),
-                        },
-                    );
+        let mut mistakes = Vec::new();
+        for (index, account) in config.accounts.iter().enumerate() {
+            match Account::new(account) {
+                Ok(known) => drop(accounts.insert(account_id(&account.name), known)),
+                Err((field, why)) => {
+                    mistakes.push(Finding::of(&format!("accounts[{index}].{field}"), why));
                 }
-                Err(why) => mistakes.push(format!("account \"{}\": {why}", account.name)),
             }
         }
-        if !mistakes.is_empty() {
-            return Err(ConfigError(mistakes));
-        }
+        let tls = Tls::new(&config.upstream);
+        let tls = tls.map_err(|(field, why)| mistakes.push(Finding::of(field, why))).ok();
+        let Some(tls) = tls.filter(|_| mistakes.is_empty()) else {
+            return Err(ConfigError { file: None, mistakes });
+        };
         let user = |u: &config::User| {
             (user_id(&u.name), User { name: u.name.clone(), balance_cents: u.balance_cents })
         };
@@ -191,9 +155,11 @@ impl Directory {
             roster: Arc::new(roster(config, roster_pools)),
             keys: Keys::new(keys),
             users: config.users.iter().map(user).collect(),
+            groups: config.groups.iter().map(|g| (group_id(&g.name), g.name.clone())).collect(),
             accounts,
             pools,
             models: models.map(|name| (model_id(name), name.clone())).collect(),
+            tls,
             intercepts: config.accounts.iter().any(|a| a.intercept_warmup),
         })
     }
@@ -254,18 +220,6 @@ fn pools(config: &Config) -> (BTreeMap<PoolKey, Pool>, BTreeMap<PoolId, String>)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_endpoint_is_host_port_and_prefix() {
-        let parse = |url| Endpoint::parse(url).map(|e| (e.host.clone(), e.port, e.prefix));
-        let is = |host: &str, port, prefix: &str| Ok((host.to_owned(), port, prefix.to_owned()));
-        assert_eq!(parse("http://h"), is("h", 80, ""));
-        assert_eq!(parse("http://h:81/"), is("h", 81, ""));
-        assert_eq!(parse("http://[::1]:81/a/b/"), is("[::1]", 81, "/a/b"));
-        for bad in ["h", "ftp://h", "http://", "http://u@h", "http://h:x", "http://h:99999"] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn accounts_that_name_models_serve_those_only() {

@@ -105,6 +105,13 @@ impl<S: Watch> Driver<S> {
         self.engine.borrow().live_requests()
     }
 
+    /// Tells the tasks of all requests to end them now.
+    pub(crate) fn shut_down_requests(&self) {
+        for live in self.requests.borrow().values() {
+            live.mailbox.shut_down();
+        }
+    }
+
     /// Leases owed to the store.
     #[must_use]
     pub fn owed(&self) -> usize {

@@ -53,7 +53,7 @@ impl<S: Watch> Executor for Hands<'_, S> {
             Action::Finish { req, verdict, trail } => {
                 let live = self.driver.requests.borrow_mut().remove(&req);
                 let live = live.expect("a request finishes once");
-                live.finish(now, verdict, trail);
+                live.finish(verdict, trail);
                 None
             }
         }

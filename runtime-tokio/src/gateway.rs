@@ -5,34 +5,34 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use sluice_engine::rng::Seed;
 use sluice_engine::store::Instance;
+use sluice_engine::time::Span;
 use sluice_storage::Watch;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
-use crate::clock::Clock;
-use crate::config::Config;
+use crate::clock::{Clock, duration};
+use crate::config::{Config, OnDisconnect};
 use crate::directory::Directory;
 use crate::driver::Driver;
-use crate::handler::body::Parking;
-use crate::handler::{error_response, messages, refuse, request_id};
+use crate::handler;
 use crate::net::Net;
-use crate::protocol::error::ApiError;
-use crate::stall::StallGuard;
+use crate::shared::{Local, Shared};
+use crate::stall::{Patience, Stage, StallGuard};
+use crate::telemetry::AccessLog;
 use crate::upstream::pool::Pool;
-use crate::wire::Answer;
 
 /// How far the gateway's end has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +44,21 @@ pub enum Phase {
     Leaving,
     /// It takes no new connection and ends those it has with their present request.
     Draining,
+    /// It tells whoever is still served that it ends, and ends.
+    Closing,
+}
+
+impl Phase {
+    /// As operators are shown it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Leaving => "leaving",
+            Self::Draining => "draining",
+            Self::Closing => "closing",
+        }
+    }
 }
 
 /// What a worker is made of.
@@ -54,6 +69,8 @@ pub struct Setup<S> {
     pub directory: Arc<Directory>,
     /// The store that all workers share.
     pub store: Arc<S>,
+    /// What else they share.
+    pub shared: Arc<Shared>,
     /// The clock that all workers share.
     pub clock: Clock,
     /// Which worker of the process this is, from 0.
@@ -67,137 +84,208 @@ pub struct Worker<N: Net, S: Watch> {
     /// Its engine.
     pub driver: Rc<Driver<S>>,
     pub(crate) pool: Pool<N>,
-    pub(crate) parking: Parking,
-    pub(crate) body_bytes_max: usize,
-    pub(crate) body_idle_timeout: Duration,
-    stall_timeout: Duration,
+    pub(crate) local: Rc<Local>,
+    pub(crate) config: Arc<Config>,
     pub(crate) idle_timeout: Duration,
     pub(crate) total_timeout: Duration,
-    header_timeout: Duration,
+    /// Between signs of life to a streaming client that waits.
+    pub(crate) ping_interval: Duration,
+    patience: Patience,
     connections_max: usize,
     index: usize,
     minted: Cell<u64>,
     phase: watch::Receiver<Phase>,
 }
 
+/// How long a connection may be open between two requests, or before its first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// The headers of one request that hyper reads without a heap allocation, which is also its limit.
+const HEADERS_INLINE: usize = 100;
+/// After a connection could not be accepted.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long the last words of what was cut off may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long leases may take to be given back in the end, and how often that is looked at.
+const GIVING_BACK: Duration = Duration::from_secs(1);
+const GIVING_BACK_LOOK: Duration = Duration::from_millis(10);
+
 impl<N: Net, S: Watch> Worker<N, S> {
     /// Starts a worker on the current local set: its engine joins the store at once.
     #[must_use]
     pub fn start(setup: Setup<S>, phase: watch::Receiver<Phase>) -> Rc<Self> {
-        let Setup { config, directory, store, clock, index, seed } = setup;
+        let Setup { config, directory, store, shared, clock, index, seed } = setup;
         let instance = Instance(format!("{}/{index}", config.server.name).into());
-        let engine = sluice_engine::Config { instance, seed, policy: config.policy() };
+        let policy = config.policy();
+        let Span(ping_us) = policy.ping_interval;
+        let engine = sluice_engine::Config { instance, seed, policy };
         let (limits, upstream) = (&config.limits, &config.upstream);
         let ms = Duration::from_millis;
-        Rc::new(Self {
+        let worker = Rc::new(Self {
+            pool: Pool::new(upstream, directory.tls.clone()),
             driver: Driver::start(engine, store, clock, directory),
-            pool: Pool::new(upstream),
-            parking: Parking::new(limits.parked_bytes_max / config.server.workers),
-            body_bytes_max: limits.body_bytes_max,
-            body_idle_timeout: ms(limits.body_idle_timeout_ms),
-            stall_timeout: ms(limits.client_stall_timeout_ms),
+            local: Local::new(shared, index),
             idle_timeout: ms(upstream.idle_timeout_ms),
             total_timeout: ms(upstream.total_timeout_ms),
-            header_timeout: ms(limits.header_timeout_ms),
+            ping_interval: duration(Span(ping_us)),
+            patience: Patience {
+                write: ms(limits.client_stall_timeout_ms),
+                idle: IDLE_TIMEOUT,
+                head: ms(limits.header_timeout_ms),
+            },
             connections_max: limits.connections_max.div_ceil(config.server.workers),
+            config,
             index,
             minted: Cell::new(0),
             phase,
-        })
+        });
+        let sweeper = worker.clone();
+        drop(tokio::task::spawn_local(async move { sweeper.pool.sweep().await }));
+        worker
     }
 
-    /// Serves what arrives at a listener until the phase is [`Phase::Draining`], and then what is
-    /// still running until it has ended. Dropping the future cuts everything off.
+    /// How long a request is served on after its client has left.
+    pub(crate) fn linger(&self) -> Option<Duration> {
+        let upstream = &self.config.upstream;
+        match upstream.on_disconnect {
+            OnDisconnect::Cancel => None,
+            OnDisconnect::Drain => Some(Duration::from_millis(upstream.drain_time_max_ms)),
+        }
+    }
+
+    /// Serves what arrives at a listener; see [`serve_all`](Self::serve_all).
     pub async fn serve(self: Rc<Self>, listener: N::Listener) {
+        self.serve_all(vec![listener]).await;
+    }
+
+    /// Serves what arrives at these listeners until the phase is [`Phase::Draining`], and then what
+    /// is still running until it has ended, or until the phase is [`Phase::Closing`] and a moment
+    /// longer. In the end leases are given back, as far as that can be done in a second. Dropping
+    /// the future cuts everything off.
+    pub async fn serve_all(self: Rc<Self>, listeners: Vec<N::Listener>) {
         let mut connections = JoinSet::new();
-        let mut phase = self.phase.clone();
+        self.accept(&listeners, &mut connections).await;
+        drop(listeners);
+        tokio::select! {
+            biased; // What has ended needs no end.
+            () = self.all_ended(&mut connections) => {}
+            () = self.reached(Phase::Closing) => {
+                self.driver.shut_down_requests();
+                // Who does not take its last words in time goes without.
+                let _ = timeout(LAST_WORDS, self.all_ended(&mut connections)).await;
+            }
+        }
+        connections.shutdown().await;
+        self.local.connections(0);
+        let _ = timeout(GIVING_BACK, self.given_back()).await;
+    }
+
+    async fn accept(self: &Rc<Self>, listeners: &[N::Listener], connections: &mut JoinSet<()>) {
+        let mut next = 0;
+        let mut draining = pin!(self.reached(Phase::Draining));
         loop {
+            self.local.connections(connections.len());
             let room = connections.len() < self.connections_max;
+            next = (next + 1) % listeners.len().max(1);
             let accepted = tokio::select! {
                 biased; // No connection is taken after the signal.
-                _ = phase.wait_for(|phase| *phase == Phase::Draining) => break,
+                () = draining.as_mut() => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = N::accept(&listener), if room => accepted,
+                accepted = accept_any::<N>(listeners, next), if room => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok(stream) => {
                     connections.spawn_local(self.clone().connection(stream));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting failed");
                     // Out of files, for instance: the loop must not spin.
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
+    }
+
+    async fn all_ended(&self, connections: &mut JoinSet<()>) {
+        while connections.join_next().await.is_some() {
+            self.local.connections(connections.len());
+        }
+    }
+
+    /// Returns when nothing is owed to the store any more.
+    async fn given_back(&self) {
+        while self.driver.live_requests() > 0 || self.driver.owed() > 0 {
+            sleep(GIVING_BACK_LOOK).await;
+        }
     }
 
     async fn connection(self: Rc<Self>, stream: N::Stream) {
-        let mut phase = self.phase.clone();
+        let stage = Rc::<Stage>::default();
         let service = service_fn(|request| {
-            let worker = self.clone();
-            async move { Ok::<_, Infallible>(worker.handle(request).await) }
+            let (worker, stage) = (self.clone(), stage.clone());
+            async move { Ok::<_, Infallible>(handler::handle(worker, request, stage).await) }
         });
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
-        builder.auto_date_header(N::DATES);
-        let stream = TokioIo::new(StallGuard::new(stream, self.stall_timeout));
+        // The guard knows better what it waits for.
+        builder.header_read_timeout(None).auto_date_header(N::DATES);
+        if self.config.limits.headers_max != HEADERS_INLINE {
+            builder.max_headers(self.config.limits.headers_max);
+        }
+        let stream = TokioIo::new(StallGuard::new(stream, self.patience, stage.clone()));
         let mut connection = pin!(builder.serve_connection(stream, service));
         let ended = tokio::select! {
             biased; // What can be served at once is served first.
             ended = connection.as_mut() => ended,
-            _ = phase.wait_for(|phase| *phase == Phase::Draining) => {
+            () = self.reached(Phase::Draining) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
         };
         if let Err(error) = ended {
+            if error.is_parse() {
+                // Answered by hyper: there was no request to be handled.
+                self.log(self.mint_id()).status(if error.is_parse_too_large() { 431 } else { 400 });
+            }
             tracing::debug!(%error, "connection");
         }
     }
 
-    async fn handle(self: Rc<Self>, request: Request<Incoming>) -> Response<Answer> {
-        let id = request_id(request.headers(), || self.mint_id()).into_owned();
-        let not_allowed =
-            || refuse(&ApiError::new(405, "invalid_request_error", "Method not allowed"), &id);
-        let (get, post) = (request.method() == Method::GET, request.method() == Method::POST);
-        match request.uri().path() {
-            "/v1/messages" if post => messages::messages(self, request, id).await,
-            "/livez" if get => plain(200, "ok", &id),
-            "/readyz" if get => self.ready(&id),
-            "/v1/messages" | "/livez" | "/readyz" => not_allowed(),
-            _ => refuse(&ApiError::new(404, "not_found_error", "Not found"), &id),
+    /// A request of this name begins.
+    pub(crate) fn log(&self, request_id: String) -> Rc<AccessLog> {
+        let driver = &self.driver;
+        AccessLog::new(&self.local, driver.clock, driver.directory.clone(), request_id)
+    }
+
+    /// Returns when the gateway's end has come so far.
+    pub(crate) async fn reached(&self, wanted: Phase) {
+        let mut phase = self.phase.clone();
+        // Who could move it on has gone without doing so: this one never ends by itself.
+        if phase.wait_for(|phase| *phase >= wanted).await.is_err() {
+            std::future::pending().await
         }
     }
 
-    fn ready(&self, id: &str) -> Response<Answer> {
-        if *self.phase.borrow() != Phase::Serving {
-            return plain(503, "leaving", id);
-        }
-        if self.driver.ready() { plain(200, "ready", id) } else { plain(503, "not ready", id) }
+    /// How far the gateway's end has come.
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
     }
 
     /// A new request's name: unlike any other of this process, and hardly like one of another.
-    fn mint_id(&self) -> String {
+    pub(crate) fn mint_id(&self) -> String {
         self.minted.set(self.minted.get() + 1);
         let start = self.driver.clock.start().0;
         format!("req_{start:x}-{}-{}", self.index, self.minted.get())
     }
 }
 
-/// After a connection could not be accepted.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// For readiness that comes back by itself.
-const READY_RETRY_SECS: u64 = 1;
-
-fn plain(status: u16, text: &'static str, id: &str) -> Response<Answer> {
-    let (mut head, _) = error_response(&ApiError::new(status, "", ""), id);
-    let headers = head.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    if status == 503 {
-        headers.insert(RETRY_AFTER, HeaderValue::from(READY_RETRY_SECS));
-    }
-    head.map(|()| Answer::whole(text))
+/// The next connection at any of these listeners, the one at `first` being looked at first.
+async fn accept_any<N: Net>(listeners: &[N::Listener], first: usize) -> std::io::Result<N::Stream> {
+    let (before, after) = listeners.split_at(first);
+    let ordered = after.iter().chain(before);
+    let mut all: Vec<_> = ordered.map(|listener| Box::pin(N::accept(listener))).collect();
+    poll_fn(|cx| {
+        let mut polled = all.iter_mut().map(|accept| accept.as_mut().poll(cx));
+        polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
+    .map(|(stream, _)| stream)
 }

@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use sluice_engine::trail::Trail;
 use sluice_engine::{AccountId, Attempt, Verdict};
@@ -39,6 +39,8 @@ pub(crate) struct Mailbox {
     open: Cell<Option<Attempt>>,
     /// The attempt that is to stop.
     cancelled: Cell<Option<Attempt>>,
+    /// The gateway ends, and the request with it.
+    shut_down: Cell<bool>,
     waker: Cell<Option<Waker>>,
 }
 
@@ -58,6 +60,12 @@ impl Mailbox {
         self.wake();
     }
 
+    /// Asks for the end of the request, whatever it is doing.
+    pub(crate) fn shut_down(&self) {
+        self.shut_down.set(true);
+        self.wake();
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -68,10 +76,7 @@ impl Mailbox {
     pub(crate) async fn next(&self) -> Command {
         poll_fn(|cx| match self.take() {
             Some(command) => Poll::Ready(command),
-            None => {
-                self.waker.set(Some(cx.waker().clone()));
-                Poll::Pending
-            }
+            None => self.wait(cx),
         })
         .await
     }
@@ -84,13 +89,21 @@ impl Mailbox {
     /// Returns when this attempt is to stop.
     pub(crate) async fn cancelled(&self, attempt: Attempt) {
         poll_fn(|cx| {
-            if self.cancelled.get() == Some(attempt) {
-                return Poll::Ready(());
-            }
-            self.waker.set(Some(cx.waker().clone()));
-            Poll::Pending
+            if self.cancelled.get() == Some(attempt) { Poll::Ready(()) } else { self.wait(cx) }
         })
         .await;
+    }
+
+    /// Returns when the request is to end because the gateway does.
+    pub(crate) async fn shutting_down(&self) {
+        poll_fn(|cx| if self.shut_down.get() { Poll::Ready(()) } else { self.wait(cx) }).await;
+    }
+
+    /// One task serves a request: whatever it waits for here, there is one to wake.
+    fn wait<T>(&self, cx: &Context<'_>) -> Poll<T> {
+        let known = self.waker.take().filter(|waker| waker.will_wake(cx.waker()));
+        self.waker.set(Some(known.unwrap_or_else(|| cx.waker().clone())));
+        Poll::Pending
     }
 
     /// The attempt whose end the engine is now told; `None` if there is none open.

@@ -1,14 +1,20 @@
 //! The command line.
 
-use std::io::{self, BufRead as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sluice_engine::rng::Seed;
 use sluice_runtime_tokio::auth::KeyHash;
 use sluice_runtime_tokio::config::Config;
-use sluice_runtime_tokio::{demo, serve, telemetry};
+use sluice_runtime_tokio::{demo, mock, serve, telemetry};
+
+/// Many small pieces live as long as a request: the system's allocator takes twice as long for them,
+/// and gives less memory back after a rush.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A gateway for LLM APIs: users share accounts fairly, sessions stay at home, failures are passed
 /// over.
@@ -41,12 +47,65 @@ enum Command {
         /// Threads, instead of what the file says.
         #[arg(long, value_name = "N")]
         workers: Option<usize>,
-        /// Only checks the file.
-        #[arg(long)]
-        check: bool,
     },
-    /// Reads a key from standard input and prints the hash to be put into the configuration.
-    HashKey,
+    /// Checks a configuration file, and names every mistake in it.
+    Check {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Makes keys for users, and hashes of them for the configuration.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Runs a made-up upstream that speaks the Messages protocol, to try gateways and clients on.
+    #[command(long_about = MOCK_ABOUT, after_long_help = mock_help())]
+    MockUpstream {
+        /// Where clients connect; port 0 takes any free one.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+        listen: SocketAddr,
+        /// How it behaves, key by key; without it, any key is answered at once.
+        #[arg(long, value_name = "FILE")]
+        script: Option<PathBuf>,
+        /// What goes wrong with the n-th request of a key follows from this number.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Prints a new key, which is kept nowhere, and the line for its user's `keys`.
+    New {
+        /// The group whose accounts the key opens.
+        #[arg(long, value_name = "NAME", default_value = "main")]
+        group: String,
+    },
+    /// Reads a key from standard input and prints the line for its user's `keys`.
+    Hash {
+        /// The group whose accounts the key opens.
+        #[arg(long, value_name = "NAME", default_value = "main")]
+        group: String,
+    },
+}
+
+const MOCK_ABOUT: &str = "\
+Runs a made-up upstream that speaks the Messages protocol, to try gateways and clients on.
+
+It answers POST /v1/messages, plain and streaming, with made-up words, or with a call of a tool if
+the request demands one. A script makes accounts (keys) slow, full or failing. The first line of its
+output is {\"upstream\":\"http://ADDRESS\"}. What it has seen, above all how many requests of a key
+were open at once, is at / for people and at /_mock/stats and /_mock/left for programs.
+
+Nothing is sent anywhere. Keys are shown as they come: use made-up ones.";
+
+fn mock_help() -> String {
+    let example = mock::command::EXAMPLE.replace('\n', "\n  ");
+    format!(
+        "A script, for instance:\n\n  {}\n\n\
+         Kinds of faults: status, redirect, html, reset, torn, truncated, stall, error_event.\n\
+         Everything a script can say is in docs/mock-upstream.md.",
+        example.trim_end()
+    )
 }
 
 #[expect(clippy::print_stdout, reason = "what a command answers belongs on standard output")]
@@ -55,8 +114,26 @@ fn main() -> ExitCode {
     telemetry::log_to_stderr(&cli.log);
     let done = match cli.command {
         Command::Demo { listen, admin_listen } => demo::run(listen, admin_listen),
-        Command::Serve { config, workers, check } => run(&config, workers, check),
-        Command::HashKey => hash_key().map(|hash| println!("{hash}")),
+        Command::Serve { config, workers } => match load(&config) {
+            Ok(config) => run(config, workers),
+            Err(failed) => return failed,
+        },
+        Command::Check { config: path } => match load(&path) {
+            Ok(config) => {
+                println!("{}: ok\n{}", path.display(), summary(&config));
+                Ok(())
+            }
+            Err(failed) => return failed,
+        },
+        Command::Key(KeyCommand::New { group }) => KeyHash::new_key().map(|key| {
+            println!("{key}\n{}", key_line(KeyHash::of(&key), &group));
+        }),
+        Command::Key(KeyCommand::Hash { group }) => read_key().map(|key| {
+            println!("{}", key_line(KeyHash::of(&key), &group));
+        }),
+        Command::MockUpstream { listen, script, seed } => {
+            mock::command::run(listen, script.as_deref(), Seed(seed))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,23 +147,64 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(path: &std::path::Path, workers: Option<usize>, check: bool) -> io::Result<()> {
-    let mut config = Config::load(path).map_err(io::Error::other)?;
+/// Reads a configuration; prints its warnings, or everything that is wrong with it.
+fn load(path: &Path) -> Result<Config, ExitCode> {
+    let config = Config::load(path).map_err(|error| {
+        eprintln!("{error}");
+        let count = error.mistakes.len();
+        let noun = if count == 1 { "mistake" } else { "mistakes" };
+        eprintln!("sluice: {count} {noun} in {}", path.display());
+        ExitCode::FAILURE
+    })?;
+    for warning in &config.warnings {
+        eprintln!("{} (warning)", warning.in_file(Some(path)));
+    }
+    Ok(config)
+}
+
+fn run(mut config: Config, workers: Option<usize>) -> io::Result<()> {
     if let Some(workers) = workers.filter(|&workers| workers > 0) {
         config.server.workers = workers;
     }
-    if check {
-        sluice_runtime_tokio::directory::Directory::new(&config).map_err(io::Error::other)?;
-        return Ok(());
-    }
     serve::run(config, |addresses| {
-        let admin = addresses.admin.map(|admin| admin.to_string());
-        tracing::info!(listen = %addresses.listen, admin, "serving");
+        let admin = addresses.admin.as_ref().map(ToString::to_string);
+        tracing::info!(listen = %addresses, admin, "serving");
     })
 }
 
-fn hash_key() -> io::Result<String> {
-    let mut key = String::new();
-    io::stdin().lock().read_line(&mut key)?;
-    Ok(KeyHash::of(key.trim()).to_hex())
+fn summary(config: &Config) -> String {
+    let listen: Vec<_> = config.server.listen.0.iter().map(ToString::to_string).collect();
+    let admin = config.server.admin_listen.as_ref();
+    format!(
+        "users: {}\ngroups: {}\naccounts: {}\nlisteners: {} for clients, {} for operators",
+        config.users.len(),
+        config.groups.len(),
+        config.accounts.len(),
+        listen.join(" and "),
+        admin.map_or_else(|| "none".to_owned(), ToString::to_string),
+    )
+}
+
+/// What a user's `keys` hold of a key.
+fn key_line(hash: KeyHash, group: &str) -> String {
+    let group = group.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("{{ sha256 = \"{}\", group = \"{group}\" }}", hash.to_hex())
+}
+
+fn read_key() -> io::Result<String> {
+    /// The longest key, in bytes: what fits into a header.
+    const KEY_BYTES_MAX: u64 = 4096;
+    let input = io::stdin();
+    if input.is_terminal() {
+        eprintln!("Type or paste the key, then Enter:");
+    }
+    let mut line = String::new();
+    input.lock().take(KEY_BYTES_MAX + 1).read_line(&mut line)?;
+    let key = line.trim();
+    let size = key.len() as u64;
+    if !(1..=KEY_BYTES_MAX).contains(&size) || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        let what = "a key is 1 to 4096 visible ASCII characters in one line, without spaces";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    }
+    Ok(key.to_owned())
 }

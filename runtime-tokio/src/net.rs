@@ -3,9 +3,13 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::listen::Bound;
 
 /// Where connections come from and go to. Nothing here needs to be `Send`: a worker keeps its
 /// sockets to itself.
@@ -20,60 +24,137 @@ pub trait Net: 'static {
     /// Listens at an address; with `shared`, beside other listeners there.
     fn bind(address: SocketAddr, shared: bool) -> impl Future<Output = io::Result<Self::Listener>>;
 
-    /// The next connection.
+    /// The next connection, and where it comes from if that has an address. Given up on the way, it
+    /// loses no connection.
     fn accept(
         listener: &Self::Listener,
-    ) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>>;
+    ) -> impl Future<Output = io::Result<(Self::Stream, Option<SocketAddr>)>>;
 
     /// Where a listener listens.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's, and that it has no address.
     fn local_address(listener: &Self::Listener) -> io::Result<SocketAddr>;
 
     /// A connection to `host`, a name or an address.
     fn connect(host: &str, port: u16) -> impl Future<Output = io::Result<Self::Stream>>;
 }
 
-/// The system's TCP.
+/// The system's sockets: TCP, and for clients and operators of this machine those of the file
+/// system.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpNet;
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
+/// A listener of the system.
+#[derive(Debug)]
+pub enum Listener {
+    /// At an address.
+    Tcp(TcpListener),
+    /// In the file system.
+    Unix(UnixListener),
+}
+
+/// A connection of the system.
+#[derive(Debug)]
+pub enum Stream {
+    /// From or to an address.
+    Tcp(TcpStream),
+    /// Within this machine.
+    Unix(UnixStream),
+}
 
 impl Net for TcpNet {
-    type Stream = TcpStream;
-    type Listener = TcpListener;
+    type Stream = Stream;
+    type Listener = Listener;
 
-    async fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-        let domain = socket2::Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        if shared {
-            socket.set_reuse_port(true)?;
+    async fn bind(address: SocketAddr, shared: bool) -> io::Result<Listener> {
+        Bound::tcp(address, shared)?.listener()
+    }
+
+    async fn accept(listener: &Listener) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match listener {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // It fails on a connection that is broken already, which its reader will find out.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), Some(peer)))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), None))
+            }
         }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
     }
 
-    async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = listener.accept().await?;
-        // It fails on a connection that is broken already, which its reader will find out.
-        let _ = stream.set_nodelay(true);
-        Ok((stream, peer))
+    fn local_address(listener: &Listener) -> io::Result<SocketAddr> {
+        match listener {
+            Listener::Tcp(listener) => listener.local_addr(),
+            Listener::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
-    fn local_address(listener: &TcpListener) -> io::Result<SocketAddr> {
-        listener.local_addr()
-    }
-
-    async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    async fn connect(host: &str, port: u16) -> io::Result<Stream> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
-        Ok(stream)
+        Ok(Stream::Tcp(stream))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Unix(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }

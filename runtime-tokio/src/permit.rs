@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use sluice_engine::trail::Trail;
-use sluice_engine::{AccountId, Attempt, Event, Outcome, RequestId, RequestSpec, Time, Verdict};
+use sluice_engine::{AccountId, Attempt, Event, Outcome, RequestId, RequestSpec, Verdict};
 use sluice_storage::Watch;
 
 use crate::driver::Driver;
@@ -35,10 +35,9 @@ impl Live {
     }
 
     /// Tells its task that it is over; if there is none any more, only the log is told.
-    pub(crate) fn finish(&self, now: Time, verdict: Verdict, trail: Trail) {
-        self.log.finished(now);
+    pub(crate) fn finish(&self, verdict: Verdict, trail: Trail) {
         if self.orphaned.get() {
-            self.log.write(verdict, &trail);
+            self.log.ended(verdict, trail);
         } else {
             self.mailbox.put(Command::Finish { verdict, trail });
         }
@@ -53,6 +52,8 @@ pub(crate) struct Permit<S: Watch> {
     if_dropped: Cell<Outcome>,
     /// The engine knows how the request ends, whether or not it has said so.
     decided: Cell<bool>,
+    /// An answer has begun.
+    begun: Cell<bool>,
 }
 
 impl<S: Watch> Permit<S> {
@@ -62,8 +63,13 @@ impl<S: Watch> Permit<S> {
         let orphaned = Cell::new(false);
         let live = Rc::new(Live { mailbox: Mailbox::default(), log, orphaned, req });
         driver.requests.borrow_mut().insert(req, live.clone());
-        let if_dropped = Cell::new(Outcome::Cancelled);
-        let permit = Self { driver: driver.clone(), live, if_dropped, decided: Cell::new(false) };
+        let permit = Self {
+            driver: driver.clone(),
+            live,
+            if_dropped: Cell::new(Outcome::Cancelled),
+            decided: Cell::new(false),
+            begun: Cell::new(false),
+        };
         driver.event(Event::Arrived { req, spec });
         permit
     }
@@ -78,9 +84,30 @@ impl<S: Watch> Permit<S> {
         self.live.mailbox.cancelled(attempt).await;
     }
 
+    /// Returns when the request is to end because the gateway does.
+    pub(crate) async fn shutting_down(&self) {
+        self.live.mailbox.shutting_down().await;
+    }
+
+    /// Whether an answer has begun: then nothing but what belongs to it may be sent.
+    pub(crate) const fn begun(&self) -> bool {
+        self.begun.get()
+    }
+
+    /// Whether its end is known already, so that there is nothing to be cut off.
+    pub(crate) const fn over(&self) -> bool {
+        matches!(self.if_dropped.get(), Outcome::Completed) || self.decided.get()
+    }
+
     /// The first semantic byte is about to be handed to the client.
     pub(crate) fn started(&self, attempt: Attempt) {
+        self.begun.set(true);
         self.driver.event(Event::Started { req: self.live.req, attempt });
+    }
+
+    /// The client has left. What it asked for may be read on, and ends as any other attempt.
+    pub(crate) fn abandon(&self) {
+        self.driver.event(Event::Abandoned { req: self.live.req });
     }
 
     /// The answer is whole, though its connection may still be open.
@@ -99,30 +126,25 @@ impl<S: Watch> Permit<S> {
     }
 
     /// The end has been taken note of: from here on only the log is left to be written.
-    pub(crate) fn finished(&self, verdict: Verdict, trail: &Trail) {
+    pub(crate) fn finished(&self, verdict: Verdict, trail: Trail) {
         self.decided.set(true);
-        self.live.log.write(verdict, trail);
+        self.live.log.ended(verdict, trail);
     }
 }
 
-/// What the log says of a request whose client went away before there was a head.
-const STATUS_LEFT: u16 = 499;
-
 impl<S: Watch> Drop for Permit<S> {
     fn drop(&mut self) {
-        let req = self.live.req;
         if matches!(self.if_dropped.get(), Outcome::Completed) {
             self.ended(Outcome::Completed);
         }
         while let Some(command) = self.live.mailbox.take() {
             if let Command::Finish { verdict, trail } = command {
-                self.finished(verdict, &trail);
+                self.finished(verdict, trail);
             }
         }
         self.live.orphaned.set(true);
         if !self.decided.get() {
-            self.live.log.status(STATUS_LEFT);
-            self.driver.event(Event::Abandoned { req });
+            self.abandon();
             self.ended(Outcome::Cancelled);
         }
     }

@@ -1,5 +1,10 @@
 //! A whole process: workers on threads of their own, and an orderly end.
+//!
+//! Told to stop (SIGTERM or SIGINT), it says that it is not ready, takes no new connections, lets
+//! what runs come to its end, cuts off what does not in time with a word to its client, gives back
+//! what it holds, and ends. Told again, it ends at once.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,66 +14,130 @@ use std::time::Duration;
 use sluice_engine::rng::Seed;
 use sluice_storage::{MemoryStore, Watch};
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Limits, Listen};
 use crate::directory::Directory;
 use crate::gateway::{Phase, Setup, Worker};
-use crate::handler::admin;
-use crate::net::{Net, TcpNet};
+use crate::handler::admin::{self, Desk};
+use crate::listen::{self, Bound, SocketFile};
+use crate::net::TcpNet;
+use crate::shared::Shared;
+use crate::telemetry::AccessWriter;
 
 /// Where a running gateway can be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// By clients.
-    pub listen: SocketAddr,
+    pub listen: Vec<Listen>,
     /// By operators.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<Listen>,
 }
+
+impl Addresses {
+    /// The first address of clients; `None` if there are sockets in the file system only.
+    #[must_use]
+    pub fn first_tcp(&self) -> Option<SocketAddr> {
+        self.listen.iter().find_map(|listen| match listen {
+            Listen::Tcp(address) => Some(*address),
+            Listen::Unix(_) => None,
+        })
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, listen) in self.listen.iter().enumerate() {
+            let comma = if n > 0 { ", " } else { "" };
+            write!(f, "{comma}{listen}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How long workers may take to end after the last deadline of the drain.
+const CLOSING_MAX: Duration = Duration::from_secs(3);
+/// How long the last lines of the access log may take to be written.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// Runs a gateway with a store in memory until the process is told to stop. `ready` is called once
 /// it can be reached.
 ///
 /// # Errors
-/// A configuration that makes no sense, or an address that cannot be listened at.
+/// A configuration that makes no sense, a place that cannot be listened at, a worker that has ended
+/// by itself, and being told twice to stop.
 pub fn run(config: Config, ready: impl FnOnce(Addresses)) -> io::Result<()> {
     let runtime = runtime()?;
     runtime.block_on(LocalSet::new().run_until(async move {
+        let mut stop = StopSignals::new()?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let limits = config.limits.clone();
         let mut gateway = start(config, watched).await?;
-        ready(gateway.addresses);
-        stop_signal().await?;
-        tracing::info!("leaving");
-        // Nobody listening is nobody to be told.
-        phase.send_replace(Phase::Leaving);
-        sleep(Duration::from_millis(limits.shutdown_delay_ms)).await;
-        phase.send_replace(Phase::Draining);
-        let drained = timeout(Duration::from_millis(limits.drain_timeout_ms), gateway.ended());
-        if drained.await.is_err() {
-            tracing::warn!("cutting off what did not end in time");
+        ready(gateway.addresses.clone());
+        let ended = tokio::select! {
+            biased; // Told to stop, it does not matter who has stopped already.
+            () = stop.next() => {
+                tracing::info!("leaving");
+                tokio::select! {
+                    biased; // The second time is meant to be obeyed at once.
+                    () = stop.next() => Err(io::Error::other("told twice to stop: ending at once")),
+                    () = leave(&mut gateway, &phase, &limits) => Ok(()),
+                }
+            }
+            () = gateway.one_ended() => Err(io::Error::other("a worker has ended by itself")),
+        };
+        if !gateway.shared.access.flush(FLUSH_MAX) {
+            tracing::warn!("the last lines of the access log could not be written");
         }
-        Ok(())
+        ended
     }))
+}
+
+/// Brings a gateway to its end.
+async fn leave(gateway: &mut Gateway, phase: &watch::Sender<Phase>, limits: &Limits) {
+    phase.send_replace(Phase::Leaving);
+    sleep(Duration::from_millis(limits.shutdown_delay_ms)).await;
+    // Another process may take the names from here on.
+    gateway.files.clear();
+    phase.send_replace(Phase::Draining);
+    let drained = timeout(Duration::from_millis(limits.drain_timeout_ms), gateway.ended());
+    if drained.await.is_err() {
+        tracing::warn!("cutting off what did not end in time");
+        phase.send_replace(Phase::Closing);
+        if timeout(CLOSING_MAX, gateway.ended()).await.is_err() {
+            tracing::warn!("a worker does not end");
+        }
+    }
 }
 
 /// Workers that run.
 pub struct Gateway {
     /// Where they can be reached.
     pub addresses: Addresses,
-    workers: usize,
+    /// What they share.
+    pub shared: Arc<Shared>,
+    files: Vec<SocketFile>,
+    running: usize,
     ends: mpsc::UnboundedReceiver<()>,
 }
 
 impl Gateway {
     /// Returns when all workers have ended.
     pub async fn ended(&mut self) {
-        for _ in 0..self.workers {
-            let _ = self.ends.recv().await;
+        while self.running > 0 {
+            self.one_ended().await;
         }
+    }
+
+    /// Returns when one more worker has ended.
+    async fn one_ended(&mut self) {
+        // Every worker says so, also one that panics.
+        let _ = self.ends.recv().await;
+        self.running = self.running.saturating_sub(1);
     }
 }
 
@@ -76,85 +145,123 @@ impl Gateway {
 /// local set. Workers end with the process, or when `phase` tells them to.
 ///
 /// # Errors
-/// As [`run`].
+/// A configuration that makes no sense, or a place that cannot be listened at.
 pub async fn start(config: Config, phase: watch::Receiver<Phase>) -> io::Result<Gateway> {
     let directory = Arc::new(Directory::new(&config).map_err(io::Error::other)?);
+    let workers = config.server.workers;
+    let mut files = Vec::new();
+    let mut places = Vec::new();
+    // Of each worker.
+    let mut bound: Vec<Vec<Bound>> = (0..workers).map(|_| Vec::new()).collect();
+    for listen in &config.server.listen.0 {
+        let (place, all, file) = listen::take(listen, workers)?;
+        places.push(place);
+        files.extend(file);
+        bound.iter_mut().zip(all).for_each(|(bound, one)| bound.push(one));
+    }
+    if places.is_empty() {
+        return Err(io::Error::other("server.listen is empty: name a place to listen at"));
+    }
+    let admin = match &config.server.admin_listen {
+        None => None,
+        Some(listen) => {
+            let (place, mut all, file) = listen::take(listen, 1)?;
+            files.extend(file);
+            all.pop().map(|bound| (place, bound))
+        }
+    };
     let config = Arc::new(config);
     let clock = Clock::system();
     let store = Arc::new(MemoryStore::new(clock.now()));
-    let shared = config.server.workers > 1;
-    let mut listen = config.server.listen;
+    let shared = Shared::new(AccessWriter::of(&config.log)?, workers);
     let (ended, ends) = mpsc::unbounded_channel();
-    for index in 0..config.server.workers {
+    for (index, bound) in bound.into_iter().enumerate() {
         let seed = Seed(clock.start().0.wrapping_add(index as u64));
         let setup = Setup {
             config: config.clone(),
             directory: directory.clone(),
             store: store.clone(),
+            shared: shared.clone(),
             clock,
             index,
             seed,
         };
-        let at = worker(setup, listen, shared, phase.clone(), ended.clone()).await;
-        // The first may have been given any free port; the others share it.
-        listen = at.map_err(|e| io::Error::new(e.kind(), format!("{listen}: {e}")))?;
+        worker(setup, bound, phase.clone(), ended.clone()).await?;
     }
-    let admin = match config.server.admin_listen {
+    let admin = match admin {
         None => None,
-        Some(address) => {
-            let failed = |e: io::Error| io::Error::new(e.kind(), format!("{address}: {e}"));
-            let listener = TcpNet::bind(address, false).await.map_err(failed)?;
-            let address = TcpNet::local_address(&listener)?;
-            let served = admin::serve::<TcpNet, MemoryStore>(listener, store, directory);
+        Some((place, bound)) => {
+            let desk = Desk { store, directory, shared: shared.clone(), phase };
+            let served = admin::serve::<TcpNet, MemoryStore>(bound.listener()?, desk);
             drop(tokio::task::spawn_local(served));
-            Some(address)
+            Some(place)
         }
     };
-    let addresses = Addresses { listen, admin };
-    Ok(Gateway { addresses, workers: config.server.workers, ends })
+    let addresses = Addresses { listen: places, admin };
+    Ok(Gateway { addresses, shared, files, running: workers, ends })
 }
 
-/// Starts one worker on its own thread; returns where it listens.
+/// Says that a worker has ended, in whatever way.
+struct Ending(mpsc::UnboundedSender<()>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Nobody listening is nobody to be told.
+        let _ = self.0.send(());
+    }
+}
+
+/// Starts one worker on its own thread; returns when it serves.
 async fn worker<S: Watch>(
     setup: Setup<S>,
-    address: SocketAddr,
-    shared: bool,
+    bound: Vec<Bound>,
     phase: watch::Receiver<Phase>,
     ended: mpsc::UnboundedSender<()>,
-) -> io::Result<SocketAddr> {
-    let (bound, mut address_of) = mpsc::unbounded_channel();
+) -> io::Result<()> {
+    let (started, mut starting) = mpsc::unbounded_channel();
     let name = format!("sluice-{}", setup.index);
+    let ending = Ending(ended);
     let body = move || {
+        let _ending = ending;
         let serve = async {
-            let listener = TcpNet::bind(address, shared).await?;
+            let listeners: io::Result<Vec<_>> = bound.into_iter().map(Bound::listener).collect();
+            let listeners = listeners?;
             let worker = Worker::<TcpNet, S>::start(setup, phase);
             // The starter waits for it; if it has gone, there is nobody to serve.
-            let _ = bound.send(TcpNet::local_address(&listener));
-            worker.serve(listener).await;
+            let _ = started.send(Ok(()));
+            worker.serve_all(listeners).await;
             Ok(())
         };
         let served = runtime().and_then(|rt| rt.block_on(LocalSet::new().run_until(serve)));
         if let Err(error) = served {
-            let _ = bound.send(Err(error));
+            let _ = started.send(Err(error));
         }
-        let _ = ended.send(());
     };
     thread::Builder::new().name(name).spawn(body)?;
-    address_of.recv().await.unwrap_or_else(|| Err(io::Error::other("the worker has ended")))
+    starting.recv().await.unwrap_or_else(|| Err(io::Error::other("the worker has ended")))
 }
 
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-async fn stop_signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        biased; // They mean the same.
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals to stop.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    pub(crate) fn new() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            biased; // They mean the same.
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

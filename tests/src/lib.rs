@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,17 +20,25 @@ use sluice_engine::Time;
 use sluice_engine::rng::Seed;
 use sluice_runtime_tokio::auth::KeyHash;
 use sluice_runtime_tokio::clock::Clock;
-use sluice_runtime_tokio::config::Config;
+use sluice_runtime_tokio::config::{Config, Roots};
 use sluice_runtime_tokio::directory::Directory;
 use sluice_runtime_tokio::gateway::{Phase, Setup, Worker};
-use sluice_runtime_tokio::handler::admin;
+use sluice_runtime_tokio::handler::admin::{self, Desk};
 use sluice_runtime_tokio::mock::{Behaviour, Mock};
-use sluice_runtime_tokio::net::{Net, TcpNet};
+use sluice_runtime_tokio::net::{Listener, Net, TcpNet};
 use sluice_runtime_tokio::protocol::sse;
+use sluice_runtime_tokio::shared::Shared;
+use sluice_runtime_tokio::telemetry::AccessWriter;
 use sluice_storage::{MemoryStore, Watch};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
+
+use tls::Authority;
+
+pub mod proxies;
+pub mod tls;
+pub mod upstream;
 
 /// What a world is made of.
 #[derive(Default)]
@@ -36,6 +46,8 @@ pub struct Plan {
     users: String,
     accounts: Vec<(String, String)>,
     behaviours: BTreeMap<String, Behaviour>,
+    authorities: Vec<(String, Authority)>,
+    trusted: Option<PathBuf>,
     settings: String,
 }
 
@@ -60,6 +72,26 @@ impl Plan {
         self
     }
 
+    /// Upstreams and proxies with a certificate of this authority are trusted, and no others.
+    #[must_use]
+    pub fn trusting(mut self, authority: &Authority) -> Self {
+        self.trusted = Some(authority.file.clone());
+        self
+    }
+
+    /// Adds an account whose upstream is behind TLS, with a certificate of this authority.
+    #[must_use]
+    pub fn secure_account(
+        mut self,
+        name: &str,
+        n: u32,
+        behaviour: Behaviour,
+        authority: Authority,
+    ) -> Self {
+        self.authorities.push((name.to_owned(), authority));
+        self.account(name, n, behaviour, "")
+    }
+
     /// Adds an account at whose address nobody listens.
     #[must_use]
     pub fn dead_account(mut self, name: &str, more: &str) -> Self {
@@ -79,19 +111,26 @@ impl Plan {
         self
     }
 
-    fn config(&self, upstream: SocketAddr) -> Config {
+    fn config(&self, upstream: SocketAddr, secure: &BTreeMap<String, SocketAddr>) -> Config {
         let mut text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\n{}\n[[groups]]\nname = \"main\"\n{}",
             self.settings, self.users
         );
         for (name, more) in &self.accounts {
+            let url = secure.get(name).map(|address| format!("https://{address}"));
+            let url = url.unwrap_or_else(|| format!("http://{upstream}"));
             text += &format!(
-                "[[accounts]]\nname = \"{name}\"\nbase_url = \"http://{upstream}\"\n\
+                "[[accounts]]\nname = \"{name}\"\nbase_url = \"{url}\"\n\
                  api_key = \"{}\"\n{more}",
                 account_key(name)
             );
         }
-        Config::parse(&text, 1).expect("the plan is a good configuration")
+        let mut config = Config::parse(&text, 1).expect("the plan is a good configuration");
+        if self.trusted.is_some() {
+            config.upstream.roots = Roots::Bundled;
+            config.upstream.ca_file.clone_from(&self.trusted);
+        }
+        config
     }
 }
 
@@ -127,9 +166,29 @@ pub struct World<S: Watch = MemoryStore> {
     pub admin: SocketAddr,
     /// To end it.
     pub phase: watch::Sender<Phase>,
+    /// What workers share.
+    pub shared: Arc<Shared>,
     directory: Arc<Directory>,
+    written: Written,
 }
 
+/// What has been written to the access log.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nobody panics holding it").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lines that wait: more than any test has at once.
+const ACCESS_LINES_MAX: usize = 100_000;
 /// No test takes longer.
 const TEST_MAX: Duration = Duration::from_secs(60);
 
@@ -155,26 +214,40 @@ pub fn run_on<S: Watch, F: Future<Output = Rc<World<S>>>>(
 }
 
 impl<S: Watch> World<S> {
-    async fn start(plan: Plan, store: impl FnOnce(Time) -> S) -> Rc<Self> {
+    async fn start(mut plan: Plan, store: impl FnOnce(Time) -> S) -> Rc<Self> {
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let bind = async || TcpNet::bind(any, false).await.expect("a free port");
         let (listener, upstream, operators) = (bind().await, bind().await, bind().await);
-        let config = plan.config(address_of(&upstream));
+        let (mut addresses, mut secure) = (BTreeMap::new(), Vec::new());
+        for (name, authority) in plan.authorities.drain(..) {
+            let listener = bind().await;
+            addresses.insert(name.clone(), address_of(&listener));
+            secure.push((authority, listener));
+        }
+        let config = plan.config(address_of(&upstream), &addresses);
         let mock = Mock::new(Seed(7), plan.behaviours);
+        for (authority, listener) in secure {
+            let mock = mock.clone();
+            drop(tokio::task::spawn_local(async move { authority.serve(mock, listener).await }));
+        }
         drop(tokio::task::spawn_local(mock.clone().serve::<TcpNet>(upstream)));
         let directory = Arc::new(Directory::new(&config).expect("a good configuration"));
         let clock = Clock::system();
         let store = Arc::new(store(clock.now()));
         let (phase, watched) = watch::channel(Phase::Serving);
+        let written = Written::default();
+        let access = AccessWriter::start(Box::new(written.clone()), ACCESS_LINES_MAX);
+        let shared = Shared::new(access.expect("a thread"), 1);
         let setup = Setup {
             config: Arc::new(config),
             directory: directory.clone(),
             store: store.clone(),
+            shared: shared.clone(),
             clock,
             index: 0,
             seed: Seed(7),
         };
-        let worker = Worker::start(setup, watched);
+        let worker = Worker::start(setup, watched.clone());
         let ready = async || {
             while !worker.driver.ready() {
                 tokio::task::yield_now().await;
@@ -182,10 +255,31 @@ impl<S: Watch> World<S> {
         };
         ready().await;
         let (address, admin) = (address_of(&listener), address_of(&operators));
-        let looked = admin::serve::<TcpNet, _>(operators, store.clone(), directory.clone());
-        drop(tokio::task::spawn_local(looked));
+        let desk = Desk {
+            store: store.clone(),
+            directory: directory.clone(),
+            shared: shared.clone(),
+            phase: watched,
+        };
+        drop(tokio::task::spawn_local(admin::serve::<TcpNet, _>(operators, desk)));
         drop(tokio::task::spawn_local(worker.clone().serve(listener)));
-        Rc::new(Self { worker, mock, store, address, admin, phase, directory })
+        Rc::new(Self { worker, mock, store, address, admin, phase, shared, directory, written })
+    }
+
+    /// The lines of the access log so far, in the order in which requests ended.
+    #[must_use]
+    pub fn access_log(&self) -> Vec<Value> {
+        assert!(self.shared.access.flush(TEST_MAX), "the access log is written");
+        assert_eq!(self.shared.access.lost(), 0);
+        let written = self.written.0.lock().expect("nobody panics holding it");
+        let text = std::str::from_utf8(&written).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+    }
+
+    /// What operators are shown of the process.
+    pub async fn runtime(&self) -> Value {
+        let request = Request::get("/debug/runtime").body(Full::default());
+        send(self.admin, request.expect("a good request")).await.json().await
     }
 
     /// Who holds and waits for what.
@@ -235,8 +329,16 @@ impl<S: Watch> World<S> {
     }
 }
 
-fn address_of(listener: &TcpListener) -> SocketAddr {
+fn address_of(listener: &Listener) -> SocketAddr {
     TcpNet::local_address(listener).expect("what is bound has an address")
+}
+
+/// A listener that is not served yet, so that its address can be configured.
+#[must_use]
+pub fn free_listener() -> std::net::TcpListener {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a listener");
+    listener
 }
 
 /// A Messages request of this user.
@@ -254,7 +356,18 @@ pub fn hello(stream: bool) -> Value {
 }
 
 /// Sends a request on a connection of its own and waits for the answer's head.
-pub async fn send(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Reply {
+pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Reply {
+    try_send(address, request).await.expect("an answer")
+}
+
+/// [`send`], where there may be no answer.
+///
+/// # Errors
+/// The connection ended before the answer's head.
+pub async fn try_send(
+    address: SocketAddr,
+    mut request: Request<Full<Bytes>>,
+) -> hyper::Result<Reply> {
     let stream = TcpStream::connect(address).await.expect("it listens");
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.expect("HTTP");
@@ -264,8 +377,14 @@ pub async fn send(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Rep
         let json = "application/json".parse().expect("a header");
         request.headers_mut().insert("content-type", json);
     }
-    let response = sender.send_request(request).await.expect("an answer");
-    Reply { response, connection }
+    let response = match sender.send_request(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            connection.abort();
+            return Err(error);
+        }
+    };
+    Ok(Reply { response, connection })
 }
 
 /// An answer whose head has come. Dropping it closes its connection.
@@ -322,6 +441,8 @@ impl Reply {
     /// The body as events: names and data.
     pub async fn events(&mut self) -> Vec<(String, Value)> {
         let body = self.body().await;
+        // A plain error, for instance.
+        assert!(body.is_empty() || body.ends_with(b"\n"), "{}", String::from_utf8_lossy(&body));
         let one = |event: sse::Event<'_>| {
             let name = String::from_utf8_lossy(event.name).into_owned();
             (name, serde_json::from_slice(&event.data).expect("an event's data is JSON"))

@@ -20,7 +20,7 @@ const SLOTS: u32 = 3;
 fn config(upstream: std::net::SocketAddr) -> Config {
     let hash = sluice_runtime_tokio::auth::KeyHash::of(&sluice_tests::user_key("alice")).to_hex();
     let text = format!(
-        "server = {{ listen = \"127.0.0.1:0\", workers = 2 }}\n[[groups]]\nname = \"main\"\n\
+        "server = {{ listen = \"127.0.0.1:0\", workers = 2 }}\nlog.access = \"off\"\n[[groups]]\nname = \"main\"\n\
          [[users]]\nname = \"alice\"\nconcurrency = 100\n\
          keys = [{{ sha256 = \"{hash}\", group = \"main\" }}]\n\
          [[accounts]]\nname = \"one\"\nbase_url = \"http://{upstream}\"\napi_key = \"mock-one\"\n\
@@ -37,7 +37,7 @@ async fn test() {
     drop(tokio::task::spawn_local(mock.clone().serve::<TcpNet>(listener)));
     let (phase, watched) = watch::channel(Phase::Serving);
     let mut gateway = serve::start(config(upstream), watched).await.expect("it starts");
-    let address = gateway.addresses.listen;
+    let address = gateway.addresses.first_tcp().expect("it listens at an address");
     let client = |n: usize| async move {
         let request: Request<Full<Bytes>> = post("alice", &hello(n.is_multiple_of(2)));
         let mut reply = send(address, request).await;

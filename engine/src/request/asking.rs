@@ -28,6 +28,8 @@ impl Request {
             self.ask_later(core, None);
             return None;
         };
+        // What kept it from asking may be over by the time it can ask.
+        self.faults_met |= core.session.was_at_fault_since(self.arrived);
         match self.want(core) {
             Some(want) => {
                 self.send_enter(core, node, want);

@@ -372,6 +372,26 @@ fn a_lost_answer_is_asked_for_again_by_the_same_lease() {
 }
 
 #[test]
+fn a_fault_that_kept_a_request_from_asking_is_the_stores() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    w.out.road = Road::Held;
+    w.reload(roster(2, Limit::Slots(100), &[ONE]));
+    let (define, _) = w.out.ops.remove(0);
+    let r = w.arrive();
+    // By now it tries seldom enough to miss what comes.
+    w.pass(Span::from_ms(900));
+    w.answer(define, Err(StoreFault::Unknown));
+    while w.out.ops.is_empty() {
+        w.pass(Span::from_ms(1));
+    }
+    let (define, op) = w.out.ops.remove(0);
+    assert!(matches!(op, StoreOp::Define(_)), "before the request tries to ask again");
+    w.answer(define, Ok(StoreReply::Done));
+    w.pass(SECS_30);
+    assert_eq!(w.verdict(r), Some(Verdict::StoreUnavailable));
+}
+
+#[test]
 fn a_leave_is_owed_until_the_store_has_it() {
     let mut w = World::new(Policy::fair(), &[ONE]);
     let r = w.arrive();

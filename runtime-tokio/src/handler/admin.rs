@@ -1,6 +1,7 @@
 //! What operators can ask for, on a listener of their own.
 
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -15,29 +16,40 @@ use sluice_engine::ledger::history::Line;
 use sluice_engine::store::Limit;
 use sluice_engine::{GateId, LeaseId, ModelId};
 use sluice_storage::Watch;
+use tokio::sync::watch;
 
 use crate::directory::Directory;
-use crate::gateway::ACCEPT_PAUSE;
+use crate::gateway::{ACCEPT_PAUSE, Phase};
 use crate::net::Net;
 use crate::protocol::error::ApiError;
+use crate::shared::Shared;
 use crate::wire::Answer;
 
+/// What operators can look into.
+pub struct Desk<S> {
+    /// The store.
+    pub store: Arc<S>,
+    /// Whose names are shown.
+    pub directory: Arc<Directory>,
+    /// What the workers share.
+    pub shared: Arc<Shared>,
+    /// How far the gateway's end has come.
+    pub phase: watch::Receiver<Phase>,
+}
+
 /// Serves operators at a listener, for ever.
-pub async fn serve<N: Net, S: Watch>(
-    listener: N::Listener,
-    store: Arc<S>,
-    directory: Arc<Directory>,
-) {
+pub async fn serve<N: Net, S: Watch>(listener: N::Listener, desk: Desk<S>) {
+    let desk = Rc::new(desk);
     loop {
         let Ok((stream, _)) = N::accept(&listener).await else {
             // Out of files, for instance: the loop must not spin.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let (store, directory) = (store.clone(), directory.clone());
+        let desk = desk.clone();
         drop(tokio::task::spawn_local(async move {
             let service = service_fn(|request| {
-                let response = handle(&request, &*store, &directory);
+                let response = handle(&request, &desk);
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut builder = http1::Builder::new();
@@ -48,17 +60,18 @@ pub async fn serve<N: Net, S: Watch>(
     }
 }
 
-fn handle<S: Watch>(
-    request: &Request<Incoming>,
-    store: &S,
-    directory: &Directory,
-) -> Response<Answer> {
+fn handle<S: Watch>(request: &Request<Incoming>, desk: &Desk<S>) -> Response<Answer> {
     let (status, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/debug/gates") => match store.view() {
-            Some(view) => (200, gates(&view, directory).to_string()),
+        (&Method::GET, "/debug/gates") => match desk.store.view() {
+            Some(view) => (200, gates(&view, &desk.directory).to_string()),
             None => (503, ApiError::new(503, "api_error", "The store cannot tell").to_json()),
         },
-        (_, "/debug/gates") => {
+        (&Method::GET, "/debug/runtime") => {
+            let mut view = desk.shared.view();
+            view["phase"] = desk.phase.borrow().name().into();
+            (200, view.to_string())
+        }
+        (_, "/debug/gates" | "/debug/runtime") => {
             (405, ApiError::new(405, "invalid_request_error", "Method not allowed").to_json())
         }
         (_, _) => (404, ApiError::new(404, "not_found_error", "Not found").to_json()),

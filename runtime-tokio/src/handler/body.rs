@@ -1,88 +1,165 @@
-//! Reading a request's body: whole, within its limit, and within what all bodies together may take.
+//! Reading a request's body: whole, within its limit, within what all bodies together may take, and
+//! within a time.
 
-use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use tokio::time::timeout;
+use sluice_storage::Watch;
+use tokio::time::{Instant, sleep_until};
 
+use super::SHUTTING_DOWN;
+use crate::clock::Clock;
+use crate::gateway::{Phase, Worker};
+use crate::net::Net;
 use crate::protocol::error::ApiError;
+use crate::shared::Shared;
+use crate::stall::Stage;
 
-/// Memory for bodies, of one worker.
-pub(crate) struct Parking {
-    taken: Rc<Cell<usize>>,
-    bytes_max: usize,
-}
+/// A body may take so long,
+const TIME_ALLOWED: Duration = Duration::from_secs(60);
+/// and a second more for each so many bytes of it that have come: the slowest that is waited for.
+const RATE_MIN: usize = 4 * 1024;
+/// Memory that is set aside before anything has come, however much is announced.
+const RESERVED_MAX: usize = 1024 * 1024;
 
-/// A part of that memory, until it is dropped.
+const FAILED: ApiError = ApiError::invalid("Failed to read request body");
+
+/// A part of the memory for bodies, until it is dropped.
 pub(crate) struct Parked {
-    taken: Rc<Cell<usize>>,
+    shared: Arc<Shared>,
     bytes: usize,
-}
-
-impl Parking {
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { taken: Rc::default(), bytes_max }
-    }
-
-    fn enter(&self) -> Parked {
-        Parked { taken: self.taken.clone(), bytes: 0 }
-    }
 }
 
 impl Parked {
     fn grow(&mut self, bytes: usize, bytes_max: usize) -> Result<(), ApiError> {
-        if self.taken.get() + bytes > bytes_max {
+        self.bytes += bytes;
+        if self.shared.parked.fetch_add(bytes, Ordering::Relaxed) + bytes > bytes_max {
             let error = ApiError::new(503, "overloaded_error", "Too many requests in the gateway");
             return Err(error.retry(2));
         }
-        self.taken.set(self.taken.get() + bytes);
-        self.bytes += bytes;
         Ok(())
     }
 }
 
 impl Drop for Parked {
     fn drop(&mut self) {
-        self.taken.set(self.taken.get() - self.bytes);
+        self.shared.parked.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-/// Reads a body.
-///
-/// # Errors
-/// What the client is to be told.
-pub(crate) async fn read(
-    mut body: Incoming,
-    parking: &Parking,
-    bytes_max: usize,
-    idle: Duration,
-) -> Result<(Bytes, Parked), ApiError> {
-    const FAILED: ApiError = ApiError::invalid("Failed to read request body");
-    let announced = body.size_hint().exact().map(usize::try_from);
-    let announced = announced.map(|n| n.unwrap_or(usize::MAX));
-    if announced.is_some_and(|n| n > bytes_max) {
-        return Err(ApiError::too_large(bytes_max));
+/// A body that is to be read.
+pub(crate) struct Body {
+    incoming: Incoming,
+    stage: Rc<Stage>,
+}
+
+impl Body {
+    /// The body of the present request of a connection.
+    pub(crate) fn new(incoming: Incoming, stage: Rc<Stage>) -> Self {
+        stage.unread(!incoming.is_end_stream());
+        Self { incoming, stage }
     }
-    let mut parked = parking.enter();
-    let mut bytes = BytesMut::new();
-    loop {
-        let frame = timeout(idle, body.frame()).await.map_err(|_| FAILED)?;
-        let Some(frame) = frame else {
-            return Ok((bytes.freeze(), parked));
-        };
-        // Trailers say nothing to us.
-        let Ok(data) = frame.map_err(|_| FAILED)?.into_data() else { continue };
-        if bytes.len() + data.len() > bytes_max {
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What the client is to be told.
+    pub(crate) async fn read<N: Net, S: Watch>(
+        mut self,
+        worker: &Worker<N, S>,
+    ) -> Result<(Bytes, Parked), ApiError> {
+        let limits = &worker.config.limits;
+        let bytes_max = limits.body_bytes_max;
+        let announced = self.incoming.size_hint().exact().map(usize::try_from);
+        let announced = announced.map(|n| n.unwrap_or(usize::MAX));
+        if announced.is_some_and(|n| n > bytes_max) {
             return Err(ApiError::too_large(bytes_max));
         }
-        parked.grow(data.len(), parking.bytes_max)?;
-        if bytes.is_empty() {
-            bytes.reserve(announced.unwrap_or(data.len()));
+        let mut parked = Parked { shared: worker.local.shared.clone(), bytes: 0 };
+        let mut bytes = BytesMut::new();
+        let began = Clock::after(Duration::ZERO);
+        while let Some(data) = self.piece(worker, began, bytes.len()).await? {
+            if bytes.len() + data.len() > bytes_max {
+                return Err(ApiError::too_large(bytes_max));
+            }
+            parked.grow(data.len(), limits.parked_bytes_max)?;
+            if bytes.is_empty() {
+                bytes.reserve(announced.unwrap_or(data.len()).min(RESERVED_MAX));
+            }
+            bytes.extend_from_slice(&data);
         }
-        bytes.extend_from_slice(&data);
+        Ok((bytes.freeze(), parked))
+    }
+
+    /// Reads at most so many bytes of it, and forgets them.
+    pub(crate) async fn discard<N: Net, S: Watch>(
+        mut self,
+        worker: &Worker<N, S>,
+        bytes_max: usize,
+    ) {
+        let began = Clock::after(Duration::ZERO);
+        let mut read = 0;
+        while let Ok(Some(data)) = self.piece(worker, began, read).await {
+            read += data.len();
+            if read > bytes_max {
+                break;
+            }
+        }
+    }
+
+    /// The next piece; `None` at the end. `read` bytes have been read since it `began`.
+    async fn piece<N: Net, S: Watch>(
+        &mut self,
+        worker: &Worker<N, S>,
+        began: Instant,
+        read: usize,
+    ) -> Result<Option<Bytes>, ApiError> {
+        let frame = tokio::select! {
+            biased; // What is there counts, also at the last moment. The others only begin if not.
+            frame = self.incoming.frame() => frame,
+            () = too_slow(worker, began, read) => return Err(FAILED),
+            () = worker.reached(Phase::Closing) => return Err(SHUTTING_DOWN),
+        };
+        match frame {
+            None => {
+                self.stage.unread(false);
+                Ok(None)
+            }
+            // Trailers say nothing to us.
+            Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+            Some(Err(_)) => Err(FAILED),
+        }
+    }
+}
+
+/// Returns when the next piece has taken too long, or all of them together.
+async fn too_slow<N: Net, S: Watch>(worker: &Worker<N, S>, began: Instant, read: usize) {
+    let idle = Duration::from_millis(worker.config.limits.body_idle_timeout_ms);
+    sleep_until(Clock::after(idle).min(last_moment(began, read))).await;
+}
+
+/// Until when more must have come of a body of which so much has been read.
+fn last_moment(began: Instant, read: usize) -> Instant {
+    began + TIME_ALLOWED + Duration::from_secs((read / RATE_MIN) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_in_drops_is_not_waited_for_longer_but_a_slow_large_one_is() {
+        let began = Clock::after(Duration::ZERO);
+        let allowed = |read| last_moment(began, read) - began;
+        assert_eq!(allowed(0), TIME_ALLOWED);
+        assert_eq!(allowed(100), TIME_ALLOWED, "a drop a second");
+        // 100 MB at 64 KiB a second.
+        let (size, rate) = (100 << 20, 64 << 10);
+        assert!(allowed(size) > Duration::from_secs(size as u64 / rate));
     }
 }

@@ -1,20 +1,25 @@
 //! `POST /v1/messages`: from bytes to an event for the engine, and from its commands to an answer.
 
+use std::cell::Cell;
+use std::future::pending;
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response};
 use sluice_engine::roster::Platform;
 use sluice_engine::session::{self, Prefix, Scope};
-use sluice_engine::{RequestSpec, SessionKey, Verdict};
+use sluice_engine::{AccountId, Attempt, RequestSpec, SessionKey, Verdict};
 use sluice_storage::Watch;
+use tokio::time::{Instant, sleep_until};
 
-use super::{Asked, body, error_response, refuse};
+use super::body::Body;
+use super::{Asked, SHUTTING_DOWN, error_response, refuse};
 use crate::auth::KeyOwner;
+use crate::clock::Clock;
 use crate::directory::model_id;
-use crate::gateway::Worker;
+use crate::gateway::{Phase, Worker};
 use crate::mailbox::Command;
 use crate::net::Net;
 use crate::permit::Permit;
@@ -28,30 +33,35 @@ use crate::wire::{Answer, CutOff, Wire, respond};
 /// Serves a request.
 pub(crate) async fn messages<N: Net, S: Watch>(
     worker: Rc<Worker<N, S>>,
-    request: Request<Incoming>,
-    request_id: String,
+    request: Request<Body>,
+    log: Rc<AccessLog>,
 ) -> Response<Answer> {
-    match understand(&worker, request, &request_id).await {
-        Ok((asked, spec)) => respond(|wire| serve(worker, asked, spec, wire)).await,
-        Err(error) => {
-            tracing::info!(request_id, status = error.status, why = &*error.message, "refused");
-            refuse(&error, &request_id)
+    match understand(&worker, request, &log).await {
+        Ok((asked, spec)) => {
+            let linger = worker.linger();
+            respond(linger, |wire| serve(worker, asked, spec, wire)).await
         }
+        Err(error) => refuse(&error, &log),
     }
 }
 
 async fn understand<N: Net, S: Watch>(
     worker: &Worker<N, S>,
-    request: Request<Incoming>,
-    request_id: &str,
+    request: Request<Body>,
+    log: &Rc<AccessLog>,
 ) -> Result<(Asked, RequestSpec), ApiError> {
     let directory = &worker.driver.directory;
-    let (head, incoming) = request.into_parts();
+    let (head, body) = request.into_parts();
     let query = head.uri.query().unwrap_or_default();
-    let KeyOwner { user, group } = directory.keys.authenticate(&head.headers, query)?;
-    let (limit, idle) = (worker.body_bytes_max, worker.body_idle_timeout);
-    let (bytes, parked) = body::read(incoming, &worker.parking, limit, idle).await?;
+    let owner = directory.keys.authenticate(&head.headers, query)?;
+    log.owner(owner);
+    let KeyOwner { user, group } = owner;
+    let (bytes, parked) = body.read(worker).await?;
     let skim = Skim::read(&bytes)?;
+    log.asks(&skim.model, skim.stream, bytes.len());
+    if worker.phase() == Phase::Closing {
+        return Err(SHUTTING_DOWN);
+    }
     let spec = RequestSpec {
         user,
         group,
@@ -61,19 +71,9 @@ async fn understand<N: Net, S: Watch>(
         stream: skim.stream,
         warmup: directory.intercepts && warmup::is_warmup(&bytes),
     };
-    let (model, stream) = (skim.model.into_owned(), skim.stream);
-    let user = directory.users.get(&user).map_or_else(String::new, |user| user.name.clone());
-    let (now, id) = (worker.driver.clock.now(), request_id.to_owned());
-    let log = AccessLog::new(directory.clone(), id.clone(), user, model.clone(), stream, now);
-    let asked = Asked {
-        body: Some((bytes, parked)).into(),
-        headers: head.headers,
-        model,
-        stream,
-        request_id: id,
-        log: Rc::new(log),
-    };
-    Ok((asked, spec))
+    let (model, models, stream) = (skim.model.into_owned(), skim.models, skim.stream);
+    let body = Some((bytes, parked)).into();
+    Ok((Asked { body, headers: head.headers, model, models, stream, log: log.clone() }, spec))
 }
 
 /// The session of a request: by the id that the client gives, else by how the conversation begins.
@@ -81,9 +81,9 @@ fn session_key(scope: Scope, skim: &Skim<'_>) -> Option<SessionKey> {
     let id = skim.user_id.as_deref().and_then(session::in_user_id);
     let given = id.and_then(|id| session::explicit(scope, id));
     let prefix = Prefix {
-        system: skim.system.unwrap_or_default().as_bytes(),
-        tools: skim.tools.unwrap_or_default().as_bytes(),
-        first_user: skim.first_user.unwrap_or_default().as_bytes(),
+        system: skim.system.unwrap_or_default(),
+        tools: skim.tools.unwrap_or_default(),
+        first_user: skim.first_user.unwrap_or_default(),
     };
     given.or_else(|| session::by_prefix(scope, prefix))
 }
@@ -96,65 +96,158 @@ async fn serve<N: Net, S: Watch>(
     wire: Wire,
 ) -> Result<(), CutOff> {
     let permit = Permit::arrive(&worker.driver, spec, asked.log.clone());
-    let mut last = None;
-    loop {
-        match permit.next().await {
-            Command::Ping => ping(&asked, &wire).await,
-            Command::Forward { attempt, account } => {
-                let (worker, permit, wire, asked) = (&worker, &permit, &wire, &asked);
-                let end = Forward { worker, permit, wire, asked, attempt, account }.run().await?;
-                permit.ended(end.outcome);
-                last = Some(end);
-            }
-            Command::Finish { verdict, trail } => {
-                finish(&asked, &wire, verdict, last).await;
-                permit.finished(verdict, &trail);
-                return Ok(());
-            }
-        }
+    let next_sign = Cell::new(Clock::after(worker.ping_interval));
+    let serving = Serving { worker: &worker, permit: &permit, asked: &asked, wire, next_sign };
+    let mut run = pin!(serving.run());
+    tokio::select! {
+        biased; // What comes to its own end in time is not cut off.
+        done = run.as_mut() => return done,
+        () = permit.shutting_down() => return serving.cut_off().await,
+        () = serving.wire.left() => permit.abandon(),
+    }
+    tokio::select! {
+        biased;
+        done = run => done,
+        () = permit.shutting_down() => Err(CutOff),
     }
 }
 
-async fn ping(asked: &Asked, wire: &Wire) {
-    if !asked.stream {
-        return;
+/// A request that is being served, and the way to its client.
+struct Serving<'a, N: Net, S: Watch> {
+    worker: &'a Rc<Worker<N, S>>,
+    permit: &'a Permit<S>,
+    asked: &'a Asked,
+    wire: Wire,
+    /// When a client that has been told nothing is to be told that we are alive.
+    next_sign: Cell<Instant>,
+}
+
+impl<N: Net, S: Watch> Drop for Serving<'_, N, S> {
+    fn drop(&mut self) {
+        self.asked.log.bytes_out(self.wire.sent());
     }
-    if !wire.opened() {
+}
+
+/// A comment of a stream: no event, and no part of any answer.
+const KEEPALIVE: &[u8] = b": keepalive\n\n";
+
+impl<N: Net, S: Watch> Serving<'_, N, S> {
+    async fn run(&self) -> Result<(), CutOff> {
+        let mut last = None;
+        loop {
+            match self.permit.next().await {
+                Command::Ping => self.ping().await,
+                Command::Forward { attempt, account } => {
+                    let end = self.forward(attempt, account).await?;
+                    self.permit.ended(end.outcome);
+                    last = Some(end);
+                }
+                Command::Finish { verdict, trail } => {
+                    self.finish(verdict, last).await;
+                    self.permit.finished(verdict, trail);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// One attempt. As long as nothing of its answer has come, the client is sent comments, after
+    /// which another account can still be asked.
+    async fn forward(&self, attempt: Attempt, account: AccountId) -> Result<End, CutOff> {
+        let Self { worker, permit, asked, wire, .. } = self;
+        let mut attempt = pin!(Forward { worker, permit, wire, asked, attempt, account }.run());
+        if !asked.stream {
+            return attempt.await;
+        }
+        loop {
+            tokio::select! {
+                biased; // An answer is better than a sign of life.
+                end = attempt.as_mut() => return end,
+                () = self.silence() => self.comment(),
+            }
+        }
+    }
+
+    /// Returns when the client has been told nothing for too long.
+    async fn silence(&self) {
+        if self.permit.begun() {
+            // What belongs to the answer is the upstream's business.
+            return pending().await;
+        }
+        sleep_until(self.next_sign.get()).await;
+    }
+
+    fn comment(&self) {
+        if !self.permit.begun() {
+            self.open_stream();
+            self.wire.offer(Bytes::from_static(KEEPALIVE));
+        }
+    }
+
+    async fn ping(&self) {
+        if self.asked.stream {
+            self.open_stream();
+            self.wire.send(sse::event("ping", "{\"type\": \"ping\"}")).await;
+        }
+    }
+
+    fn open_stream(&self) {
+        self.next_sign.set(Clock::after(self.worker.ping_interval));
+        if !self.wire.opened() {
+            self.asked.log.status(200);
+            self.wire.open(self.asked.stream_head());
+        }
+    }
+
+    /// Tells the client how it ended, as far as it has not been told.
+    async fn finish(&self, verdict: Verdict, last: Option<End>) {
+        let (refusal, told) = last.map_or((None, false), |end| (end.refusal, end.told));
+        if let Verdict::Intercepted { .. } = verdict {
+            return self.intercepted().await;
+        }
+        let Some(error) = ApiError::of(verdict, refusal) else {
+            debug_assert!(self.wire.opened(), "what was completed was answered");
+            return;
+        };
+        if !told {
+            self.tell(&error).await;
+        }
+    }
+
+    async fn tell(&self, error: &ApiError) {
+        self.asked.log.status(error.status);
+        if self.wire.opened() {
+            self.wire.send(error.to_event()).await;
+        } else {
+            let (head, body) = error_response(error, &self.asked.log.request_id);
+            self.wire.answer(head, body);
+        }
+    }
+
+    async fn intercepted(&self) {
+        let asked = self.asked;
+        if asked.stream {
+            self.open_stream();
+            return self.wire.send(Bytes::from(warmup::stream(&asked.model))).await;
+        }
         asked.log.status(200);
-        wire.open(asked.stream_head());
+        let mut head = Response::new(());
+        head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        head.headers_mut().insert(super::REQUEST_ID, asked.request_id_header());
+        self.wire.answer(head, Bytes::from(warmup::answer(&asked.model)));
     }
-    wire.send(sse::event("ping", "{\"type\": \"ping\"}")).await;
-}
 
-/// Tells the client how it ended, as far as it has not been told.
-async fn finish(asked: &Asked, wire: &Wire, verdict: Verdict, last: Option<End>) {
-    let (refusal, told) = last.map_or((None, false), |end| (end.refusal, end.told));
-    if let Verdict::Intercepted { .. } = verdict {
-        return intercepted(asked, wire).await;
-    }
-    let Some(error) = ApiError::of(verdict, refusal) else {
-        debug_assert!(wire.opened(), "what was completed was answered");
-        return;
-    };
-    asked.log.status(error.status);
-    if !wire.opened() {
-        let (head, body) = error_response(&error, &asked.request_id);
-        wire.answer(head, body);
-    } else if !told {
-        wire.send(error.to_event()).await;
-    }
-}
-
-async fn intercepted(asked: &Asked, wire: &Wire) {
-    asked.log.status(200);
-    if asked.stream {
-        if !wire.opened() {
-            wire.open(asked.stream_head());
+    /// The gateway ends now. Whatever of the answer has not been handed over is left out, always
+    /// between two events; dropping the permit does the rest.
+    async fn cut_off(&self) -> Result<(), CutOff> {
+        if self.permit.over() {
+            return Ok(());
         }
-        return wire.send(Bytes::from(warmup::stream(&asked.model))).await;
+        self.asked.log.shut_down();
+        if self.wire.opened() && !self.asked.stream {
+            return Err(CutOff);
+        }
+        self.tell(&SHUTTING_DOWN).await;
+        Ok(())
     }
-    let mut head = Response::new(());
-    head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    head.headers_mut().insert(super::REQUEST_ID, asked.request_id_header());
-    wire.answer(head, Bytes::from(warmup::answer(&asked.model)));
 }

@@ -2,19 +2,51 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderName,
+    HeaderValue, ORIGIN, RETRY_AFTER,
+};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use sluice_storage::Watch;
 
+use self::body::Body;
+use crate::gateway::{Phase, Worker};
+use crate::net::Net;
 use crate::protocol::error::ApiError;
+use crate::protocol::json;
+use crate::stall::Stage;
 use crate::telemetry::AccessLog;
+use crate::upstream::headers::UPSTREAM_ID;
 use crate::wire::Answer;
 
 pub mod admin;
 pub(crate) mod body;
 pub(crate) mod messages;
+
+/// The name of a request in answers and logs.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// For readiness that comes back by itself, and for what another gateway will serve.
+const READY_RETRY_SECS: u64 = 1;
+/// The most bytes of a client's telemetry that are read, to be thrown away.
+const TELEMETRY_BYTES_MAX: usize = 1024 * 1024;
+
+/// What browsers may send: what clients of any protocol do.
+const CORS_HEADERS: &str = "accept, authorization, content-type, x-api-key, x-goog-api-key, \
+    x-goog-api-client, anthropic-version, anthropic-beta, anthropic-dangerous-direct-browser-access, \
+    openai-organization, openai-project, openai-beta, session_id, session-id, x-session-id, \
+    x-request-id, x-requested-with, cache-control, x-app, x-stainless-arch, x-stainless-helper-method, \
+    x-stainless-lang, x-stainless-os, x-stainless-package-version, x-stainless-retry-count, \
+    x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout";
+const CORS_METHODS: &str = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
+const CORS_EXPOSED: &str = "x-request-id, request-id, retry-after";
+/// How long browsers remember that.
+const CORS_MAX_AGE_SECS: u64 = 86_400;
 
 /// A request that was understood, as attempts need it.
 pub(crate) struct Asked {
@@ -22,14 +54,21 @@ pub(crate) struct Asked {
     body: RefCell<Option<(Bytes, body::Parked)>>,
     pub(crate) headers: HeaderMap,
     pub(crate) model: String,
+    /// Where the body names it.
+    models: Vec<Range<usize>>,
     pub(crate) stream: bool,
-    request_id: String,
     pub(crate) log: Rc<AccessLog>,
 }
 
 impl Asked {
-    pub(crate) fn body(&self) -> Option<Bytes> {
-        self.body.borrow().as_ref().map(|(bytes, _)| bytes.clone())
+    /// The body for an upstream that has another name for the model.
+    pub(crate) fn body_for(&self, model: Option<&str>) -> Option<Bytes> {
+        let body = self.body.borrow().as_ref().map(|(bytes, _)| bytes.clone())?;
+        // Of several models the upstream is told the one that was scheduled.
+        if model.is_none() && self.models.len() == 1 {
+            return Some(body);
+        }
+        Some(json::splice(&body, &self.models, model.unwrap_or(&self.model)))
     }
 
     pub(crate) fn forget_body(&self) {
@@ -37,7 +76,7 @@ impl Asked {
     }
 
     pub(crate) fn request_id_header(&self) -> HeaderValue {
-        id_header(&self.request_id)
+        id_header(&self.log.request_id)
     }
 
     /// The head of a stream of events.
@@ -47,23 +86,128 @@ impl Asked {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        headers.insert("x-request-id", self.request_id_header());
+        headers.insert(REQUEST_ID, self.request_id_header());
         response
     }
 }
 
-/// The name of a request in answers and logs.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Serves whatever a client asks for.
+pub(crate) async fn handle<N: Net, S: Watch>(
+    worker: Rc<Worker<N, S>>,
+    request: Request<Incoming>,
+    stage: Rc<Stage>,
+) -> Response<Answer> {
+    let turn = stage.turn();
+    let (head, incoming) = request.into_parts();
+    let body = Body::new(incoming, stage);
+    let id = request_id(&head.headers, || worker.mint_id()).into_owned();
+    let browser = head.headers.contains_key(ORIGIN);
+    let mut response = if let Some(probed) = probe(&worker, &head.method, head.uri.path(), &id) {
+        // Asked again and again by machines: no line in the log.
+        probed
+    } else {
+        let log = worker.log(id);
+        route(worker, Request::from_parts(head, body), log).await
+    };
+    if browser {
+        let headers = response.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(CORS_EXPOSED));
+    }
+    response.map(|answer| answer.ends(turn))
+}
+
+async fn route<N: Net, S: Watch>(
+    worker: Rc<Worker<N, S>>,
+    request: Request<Body>,
+    log: Rc<AccessLog>,
+) -> Response<Answer> {
+    let (method, path) = (request.method(), request.uri().path());
+    let post = method == Method::POST;
+    if let Err(error) = check_size(request.headers(), &worker.config.limits) {
+        log.path(path);
+        return refuse(&error, &log);
+    }
+    if post && path == "/v1/messages" {
+        return messages::messages(worker, request, log).await;
+    }
+    log.path(path);
+    match path {
+        _ if method == Method::OPTIONS => preflight(&log),
+        "/api/event_logging/batch" if post => {
+            request.into_body().discard(&worker, TELEMETRY_BYTES_MAX).await;
+            empty(StatusCode::OK, &log)
+        }
+        "/v1/messages" | "/api/event_logging/batch" | "/livez" | "/readyz" | "/health" => {
+            refuse(&ApiError::new(405, "invalid_request_error", "Method not allowed"), &log)
+        }
+        _ => refuse(&ApiError::new(404, "not_found_error", "Not found"), &log),
+    }
+}
+
+/// What machines that watch over the gateway ask for.
+fn probe<N: Net, S: Watch>(
+    worker: &Worker<N, S>,
+    method: &Method,
+    path: &str,
+    id: &str,
+) -> Option<Response<Answer>> {
+    if method != Method::GET {
+        return None;
+    }
+    let (status, kind, text) = match path {
+        "/livez" => (200, "text/plain", "ok"),
+        "/health" => (200, "application/json", "{\"status\":\"ok\"}"),
+        "/readyz" if worker.phase() != Phase::Serving => (503, "text/plain", "leaving"),
+        "/readyz" if worker.driver.ready() => (200, "text/plain", "ready"),
+        "/readyz" => (503, "text/plain", "not ready"),
+        _ => return None,
+    };
+    let mut head = head_of(status, kind, id);
+    if status == 503 {
+        head.headers_mut().insert(RETRY_AFTER, HeaderValue::from(READY_RETRY_SECS));
+    }
+    Some(head.map(|()| Answer::whole(text)))
+}
+
+/// Whether all headers together are no more than they may be.
+fn check_size(headers: &HeaderMap, limits: &crate::config::Limits) -> Result<(), ApiError> {
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > limits.header_bytes_max || headers.len() > limits.headers_max {
+        return Err(ApiError::new(
+            431,
+            "invalid_request_error",
+            "Request headers are too many or too large",
+        ));
+    }
+    Ok(())
+}
+
+fn empty(status: StatusCode, log: &AccessLog) -> Response<Answer> {
+    let mut response = Response::new(Answer::whole(Bytes::new()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(REQUEST_ID, id_header(&log.request_id));
+    log.status(status.as_u16());
+    response
+}
+
+/// What a browser asks before it asks.
+fn preflight(log: &AccessLog) -> Response<Answer> {
+    let mut response = empty(StatusCode::NO_CONTENT, log);
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(CORS_HEADERS));
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(CORS_METHODS));
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(CORS_MAX_AGE_SECS));
+    response
+}
 
 fn id_header(id: &str) -> HeaderValue {
     HeaderValue::try_from(id).expect("an id is of visible ASCII characters")
 }
 
 /// The request's name: the client's, if it is a sane one, or a new one.
-pub(crate) fn request_id<'h>(
-    headers: &'h HeaderMap,
-    mint: impl FnOnce() -> String,
-) -> Cow<'h, str> {
+fn request_id<'h>(headers: &'h HeaderMap, mint: impl FnOnce() -> String) -> Cow<'h, str> {
     let sane = |id: &&str| {
         (1..=128).contains(&id.len())
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
@@ -72,25 +216,38 @@ pub(crate) fn request_id<'h>(
     given.map_or_else(|| Cow::Owned(mint()), Cow::Borrowed)
 }
 
-/// The head and body of an error.
-pub(crate) fn error_response(error: &ApiError, request_id: &str) -> (Response<()>, Bytes) {
+fn head_of(status: u16, kind: &'static str, request_id: &str) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() =
-        StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(REQUEST_ID, id_header(request_id));
+    response
+}
+
+/// The head and body of an error.
+pub(crate) fn error_response(error: &ApiError, request_id: &str) -> (Response<()>, Bytes) {
+    let mut response = head_of(error.status, "application/json", request_id);
+    // Where clients of the protocol look for it; an upstream's answer brings its own.
+    response.headers_mut().insert(UPSTREAM_ID, id_header(request_id));
     if let Some(secs) = error.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(secs));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(secs));
     }
     (response, Bytes::from(error.to_json()))
 }
 
 /// An error as a whole answer.
-pub(crate) fn refuse(error: &ApiError, request_id: &str) -> Response<Answer> {
-    let (head, body) = error_response(error, request_id);
+pub(crate) fn refuse(error: &ApiError, log: &AccessLog) -> Response<Answer> {
+    let (head, body) = error_response(error, &log.request_id);
+    log.status(error.status);
+    log.bytes_out(body.len() as u64);
     head.map(|()| Answer::whole(body))
 }
+
+/// What clients are told while the gateway ends.
+pub(crate) const SHUTTING_DOWN: ApiError =
+    ApiError::new(503, "api_error", "The gateway is shutting down").retry(READY_RETRY_SECS);
 
 #[cfg(test)]
 mod tests {

@@ -76,6 +76,14 @@ impl ApiError {
         Self { message, ..Self::new(413, "invalid_request_error", "") }
     }
 
+    /// Blots out a credential that an upstream put into its words.
+    pub fn hide(&mut self, credential: &[u8]) {
+        let credential = std::str::from_utf8(credential).unwrap_or_default();
+        if !credential.is_empty() && self.message.contains(credential) {
+            self.message = Cow::Owned(self.message.replace(credential, "***"));
+        }
+    }
+
     /// The Anthropic shape.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -230,6 +238,15 @@ mod tests {
         let event = error.to_event();
         assert!(event.starts_with(b"event: error\ndata: {"));
         assert_eq!(sse::events(&event).count(), 1);
+    }
+
+    #[test]
+    fn a_credential_in_an_upstreams_words_is_blotted_out() {
+        let mut error = ApiError::invalid("the key sk-1 is not good, sk-1!");
+        error.hide(b"sk-1");
+        assert_eq!(error.message, "the key *** is not good, ***!");
+        error.hide(b"");
+        assert_eq!(error.message, "the key *** is not good, ***!");
     }
 
     #[test]

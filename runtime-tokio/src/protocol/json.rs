@@ -1,40 +1,49 @@
-//! Finding one value in a JSON text and putting another in its place, byte for byte otherwise.
+//! Finding values in a JSON text and putting others in their place, byte for byte otherwise.
+//!
+//! [`Walk`] reads only what is asked for; see there what it notices of JSON that is broken.
+
+mod masks;
+mod skip;
+mod walk;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use bytes::{Bytes, BytesMut};
 
-/// Where the value stands that `path` leads to through objects; the last of repeated keys counts.
-/// `None` if the text is no JSON or has no such value.
+pub use walk::{Broken, Walk};
+
+/// Where the value stands that `path` leads to through objects; the last of repeated names counts.
+/// `None` if there is no such value.
 #[must_use]
 pub fn find(text: &str, path: &[&str]) -> Option<Range<usize>> {
     let mut at = 0..text.len();
     for key in path {
-        let inner = &text[at.clone()];
-        let mut parser = serde_json::Deserializer::from_str(inner);
-        let found = Member(key).deserialize(&mut parser).ok()?;
-        parser.end().ok()?;
-        let value = found?.get();
-        // `value` is a part of `inner`: the parser borrows.
-        let start = at.start + (value.as_ptr() as usize - inner.as_ptr() as usize);
-        at = start..start + value.len();
+        let mut walk = Walk::new(&text.as_bytes()[at.clone()]);
+        if !walk.enter(b'{') {
+            return None;
+        }
+        let mut found = None;
+        while let Some(name) = walk.member().ok()? {
+            let value = walk.value().ok()?;
+            if *name == *key.as_bytes() {
+                found = Some(value);
+            }
+        }
+        walk.end().ok()?;
+        let found = found?;
+        at = at.start + found.start..at.start + found.end;
     }
     Some(at)
 }
 
-/// The text of the string at `path`.
+/// The text of a raw string, unescaped; `None` if it is none.
 #[must_use]
-pub fn string<'a>(text: &'a str, path: &[&str]) -> Option<Cow<'a, str>> {
-    let at = find(text, path)?;
-    let value = &text[at];
-    let plain = value.strip_prefix('"')?.strip_suffix('"')?;
-    if plain.contains('\\') {
-        return serde_json::from_str::<String>(value).ok().map(Cow::Owned);
+pub fn text(raw: &[u8]) -> Option<Cow<'_, str>> {
+    match memchr::memchr(b'\\', raw) {
+        None => serde_json::from_slice(raw).ok().map(Cow::Borrowed),
+        Some(_) => serde_json::from_slice(raw).ok().map(Cow::Owned),
     }
-    Some(Cow::Borrowed(plain))
 }
 
 /// `text` with the string at `path` replaced, if there is a string.
@@ -44,11 +53,22 @@ pub fn replace_string(text: &str, path: &[&str], new: &str) -> Option<String> {
     if !text[at.clone()].starts_with('"') {
         return None;
     }
-    let mut out = String::with_capacity(text.len() + new.len() + 2);
-    out.push_str(&text[..at.start]);
-    out.push_str(&quoted(new));
-    out.push_str(&text[at.end..]);
-    Some(out)
+    Some([&text[..at.start], &quoted(new), &text[at.end..]].concat())
+}
+
+/// `body` with a string in the place of each of these values, which are given in order.
+#[must_use]
+pub fn splice(body: &[u8], values: &[Range<usize>], new: &str) -> Bytes {
+    let new = quoted(new);
+    let mut out = BytesMut::with_capacity(body.len() + values.len() * new.len());
+    let mut done = 0;
+    for value in values {
+        out.extend_from_slice(&body[done..value.start]);
+        out.extend_from_slice(new.as_bytes());
+        done = value.end;
+    }
+    out.extend_from_slice(&body[done..]);
+    out.freeze()
 }
 
 /// A JSON string with this content.
@@ -57,40 +77,13 @@ pub fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a string always has a JSON form")
 }
 
-/// The raw value of one key of an object.
-struct Member<'k>(&'k str);
-
-impl<'de> DeserializeSeed<'de> for Member<'_> {
-    type Value = Option<&'de RawValue>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Member<'_> {
-    type Value = Option<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if key == self.0 {
-                found = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn string(json: &str, path: &[&str]) -> Option<String> {
+        text(json[find(json, path)?].as_bytes()).map(Cow::into_owned)
+    }
 
     #[test]
     fn a_string_is_replaced_and_every_other_byte_stays() {
@@ -102,6 +95,14 @@ mod tests {
     }
 
     #[test]
+    fn values_are_replaced_where_they_stand() {
+        let body = br#"{"a":"x","b":2,"c":null}"#;
+        let new = splice(body, &[5..8, 19..23], "\"");
+        assert_eq!(&new[..], br#"{"a":"\"","b":2,"c":"\""}"#);
+        assert_eq!(&splice(body, &[], "z")[..], body);
+    }
+
+    #[test]
     fn a_path_leads_through_objects() {
         let text = r#"{"message":{"id":"m","model":"x"}}"#;
         assert_eq!(find(text, &["message", "model"]).map(|at| &text[at]), Some("\"x\""));
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_key_is_the_key() {
+    fn an_escaped_name_is_the_name() {
         assert_eq!(string(r#"{"mod\u0065l":"x"}"#, &["model"]).as_deref(), Some("x"));
     }
 
@@ -119,5 +120,8 @@ mod tests {
         assert_eq!(replace_string(r#"{"model":7}"#, &["model"], "x"), None);
         assert_eq!(replace_string(r#"{"model":"x""#, &["model"], "x"), None);
         assert_eq!(replace_string("[]", &["model"], "x"), None);
+        for bad in [&b"7"[..], b"\"", b"x", b"\"\xff\"", b"\"\n\"", br#""\ud800""#, br#""\x""#] {
+            assert_eq!(text(bad), None, "{bad:?}");
+        }
     }
 }

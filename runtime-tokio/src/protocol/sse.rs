@@ -15,9 +15,7 @@ pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub struct Splitter {
     /// The beginning of an event whose blank line has not come.
     held: BytesMut,
-    /// Where in `held` the line begins that has not ended.
-    line: usize,
-    /// Before this place in `held` there is no end of that line.
+    /// Before this place in `held` no blank line ends.
     searched: usize,
 }
 
@@ -27,24 +25,21 @@ pub struct TooLong;
 
 impl Splitter {
     /// Takes in a chunk and gives out the whole events that it completes, as the bytes that came;
-    /// possibly none.
+    /// possibly none. They are copied only if an event began in an earlier chunk.
     ///
     /// # Errors
     /// An event without end, see [`EVENT_BYTES_MAX`].
-    pub fn push(&mut self, chunk: Bytes) -> Result<Bytes, TooLong> {
+    pub fn push(&mut self, mut chunk: Bytes) -> Result<Bytes, TooLong> {
         if self.held.is_empty() {
-            let end = self.scan(&chunk);
-            self.held.extend_from_slice(&chunk[end..]);
-            self.forget(end);
-            return self.within(chunk.slice(..end));
+            let whole = chunk.split_to(whole_end(&chunk, 0));
+            self.hold(BytesMut::from(&chunk[..]))?;
+            return Ok(whole);
         }
         let mut held = std::mem::take(&mut self.held);
         held.extend_from_slice(&chunk);
-        let end = self.scan(&held);
-        let whole = held.split_to(end).freeze();
-        self.held = held;
-        self.forget(end);
-        self.within(whole)
+        let whole = held.split_to(whole_end(&held, self.searched)).freeze();
+        self.hold(held)?;
+        Ok(whole)
     }
 
     /// What is left of an event that never ended.
@@ -53,38 +48,38 @@ impl Splitter {
         &self.held
     }
 
-    const fn forget(&mut self, len: usize) {
-        self.line -= len;
-        self.searched -= len;
-    }
-
-    fn within(&self, whole: Bytes) -> Result<Bytes, TooLong> {
-        if self.held.len() > EVENT_BYTES_MAX { Err(TooLong) } else { Ok(whole) }
-    }
-
-    /// Where the last whole event in `bytes` ends; 0 if there is none.
-    fn scan(&mut self, bytes: &[u8]) -> usize {
-        let mut end = 0;
-        while let Some(at) = line_end(&bytes[self.searched..]).map(|at| at + self.searched) {
-            // A carriage return at the end may be half of a line's end.
-            if bytes[at] == b'\r' && at + 1 == bytes.len() {
-                self.searched = at;
-                return end;
-            }
-            let next = if bytes[at..].starts_with(b"\r\n") { at + 2 } else { at + 1 };
-            if at == self.line {
-                end = next;
-            }
-            self.line = next;
-            self.searched = next;
-        }
-        self.searched = bytes.len();
-        end
+    fn hold(&mut self, rest: BytesMut) -> Result<(), TooLong> {
+        // A carriage return at the end may be half of a line's end.
+        self.searched = rest.len() - usize::from(rest.ends_with(b"\r"));
+        // An empty rest would keep alive the buffer that it was split from.
+        self.held = if rest.is_empty() { BytesMut::new() } else { rest };
+        if self.held.len() > EVENT_BYTES_MAX { Err(TooLong) } else { Ok(()) }
     }
 }
 
-fn line_end(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|&b| b == b'\n' || b == b'\r')
+/// Where the last whole event in `bytes` ends; 0 if there is none. No blank line ends before
+/// `searched`. Looked for from behind: a chunk mostly ends where an event does.
+fn whole_end(bytes: &[u8], searched: usize) -> usize {
+    let mut end = bytes.len() - usize::from(bytes.ends_with(b"\r"));
+    while let Some(at) = memchr::memrchr2(b'\n', b'\r', &bytes[searched..end]) {
+        let last = searched + at;
+        let pair = bytes[last] == b'\n' && last > 0 && bytes[last - 1] == b'\r';
+        let first = last - usize::from(pair);
+        // A line that ends where it begins, behind another's end or at the very beginning, is blank.
+        if first == 0 || matches!(bytes[first - 1], b'\n' | b'\r') {
+            return last + 1;
+        }
+        end = first;
+    }
+    0
+}
+
+/// The first line, without its end, and what follows that.
+fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr2(b'\n', b'\r', bytes)?;
+    let (line, end) = bytes.split_at(at);
+    let rest = if end.starts_with(b"\r\n") { &end[2..] } else { &end[1..] };
+    Some((line, rest))
 }
 
 /// One event of a stream.
@@ -103,6 +98,9 @@ pub fn events(mut bytes: &[u8]) -> impl Iterator<Item = Event<'_>> {
     std::iter::from_fn(move || {
         while !bytes.is_empty() {
             let (event, rest) = first_event(bytes);
+            if rest.len() == bytes.len() {
+                return None; // A line without end is no event yet.
+            }
             bytes = rest;
             if event.is_some() {
                 return event;
@@ -116,22 +114,21 @@ fn first_event(bytes: &[u8]) -> (Option<Event<'_>>, &[u8]) {
     let mut name: &[u8] = b"";
     let mut data: Option<Cow<'_, [u8]>> = None;
     let mut rest = bytes;
-    while let Some(at) = line_end(rest) {
-        let line = &rest[..at];
-        rest = if rest[at..].starts_with(b"\r\n") { &rest[at + 2..] } else { &rest[at + 1..] };
+    while let Some((line, next)) = line(rest) {
+        rest = next;
         if line.is_empty() {
             break;
         }
-        match field(line) {
-            (b"event", value) => name = value,
-            (b"data", value) => match &mut data {
+        if let Some(value) = field(line, b"data") {
+            match &mut data {
                 None => data = Some(Cow::Borrowed(value)),
                 Some(data) => {
                     data.to_mut().push(b'\n');
                     data.to_mut().extend_from_slice(value);
                 }
-            },
-            (_, _) => {}
+            }
+        } else if let Some(value) = field(line, b"event") {
+            name = value;
         }
     }
     let raw = &bytes[..bytes.len() - rest.len()];
@@ -141,13 +138,12 @@ fn first_event(bytes: &[u8]) -> (Option<Event<'_>>, &[u8]) {
     (Some(Event { name, data: data.unwrap_or_default(), raw }), rest)
 }
 
-fn field(line: &[u8]) -> (&[u8], &[u8]) {
-    match line.iter().position(|&b| b == b':') {
-        None => (line, b""),
-        Some(colon) => {
-            let value = &line[colon + 1..];
-            (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
-        }
+/// The value of a line, if it is a field of this name.
+fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    match line.strip_prefix(name)? {
+        b"" => Some(b""),
+        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
+        _ => None,
     }
 }
 
@@ -185,6 +181,8 @@ mod tests {
             "event: ",
             "data: ",
             "data:",
+            "data",
+            "database: ",
             ": note",
             "x",
             "{\"a\":1}",
@@ -231,6 +229,42 @@ mod tests {
         let bytes = b": c\n\nevent: a\ndata: 1\n\nevent: b\ndata: 2\n\n";
         let raws: Vec<&[u8]> = events(bytes).map(|e| e.raw).collect();
         assert_eq!(raws, [&b"event: a\ndata: 1\n\n"[..], &b"event: b\ndata: 2\n\n"[..]]);
+    }
+
+    #[test]
+    fn every_kind_of_line_end_makes_a_blank_line() {
+        for (bytes, end) in [
+            ("a\n\nb", 3),
+            ("a\r\n\r\nb", 5),
+            ("a\r\rb", 3),
+            ("a\n\r\nb", 4),
+            ("a\r\n\nb", 4),
+            ("a\r\r\nb", 4),
+            ("a\n\rb", 3),
+            ("a\n\r", 0),
+            ("a\r\nb", 0),
+            ("a\n\nb\n", 3),
+            ("\nb", 1),
+            ("\r\nb", 2),
+            ("\r", 0),
+        ] {
+            let (whole, rest) = split(bytes.as_bytes(), &[]);
+            assert_eq!((whole.len(), rest.len()), (end, bytes.len() - end), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn whole_events_are_passed_on_as_the_bytes_that_came() {
+        let mut splitter = Splitter::default();
+        let chunk = Bytes::from_static(b"data: 1\n\ndata: 2\n\n");
+        let whole = splitter.push(chunk.clone()).expect("short");
+        assert_eq!((whole.as_ptr(), whole.len()), (chunk.as_ptr(), chunk.len()));
+    }
+
+    #[test]
+    fn a_line_without_end_is_no_event() {
+        assert_eq!(owned(b"data: 1\n\ndata: 2"), [(b"".to_vec(), b"1".to_vec())]);
+        assert_eq!(owned(b"{}"), []);
     }
 
     #[test]

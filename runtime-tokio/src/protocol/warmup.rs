@@ -1,5 +1,6 @@
 //! Warm-up requests: knowing one, and the answer that the gateway gives in an account's name.
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -35,8 +36,10 @@ struct Block {
 /// Whether a request's body is a warm-up. Only bodies that carry all their text in blocks are.
 #[must_use]
 pub fn is_warmup(body: &[u8]) -> bool {
-    let mentions = |word: &[u8]| body.windows(word.len()).any(|window| window == word);
-    if !mentions(b"Warmup") && !mentions(b"title") {
+    // Most bodies are long and no warm-ups. None of the three texts has a character that JSON must
+    // escape; a client that escapes others is answered by an upstream.
+    let mentions = |text: &str| memmem::find(body, text.as_bytes()).is_some();
+    if !mentions("\"Warmup\"") && !mentions(TITLE) && !mentions(TOPIC) {
         return false;
     }
     let Ok(body) = serde_json::from_slice::<Body>(body) else { return false };

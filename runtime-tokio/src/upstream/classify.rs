@@ -1,6 +1,7 @@
 //! What an upstream's refusal means: for the account, for failover, and for the client.
 
 use std::borrow::Cow;
+use std::time::UNIX_EPOCH;
 
 use hyper::HeaderMap;
 use hyper::header::RETRY_AFTER;
@@ -24,7 +25,7 @@ pub fn classify(
 ) -> (Outcome, Option<ApiError>) {
     let outcome = match status {
         429 => Outcome::RateLimited { scope: Scope::Account, retry_after: reset(headers, now) },
-        529 => Outcome::Overloaded { retry_after: retry_after(headers) },
+        529 => Outcome::Overloaded { retry_after: retry_after(headers, now) },
         401..=403 => Outcome::Unauthorized { status },
         400..=499 => {
             let refusal = anthropic::upstream_error(body).map(|error| refusal(status, error));
@@ -61,11 +62,18 @@ fn refusal(status: u16, error: UpstreamError) -> ApiError {
 
 fn reset(headers: &HeaderMap, now: Time) -> Option<Span> {
     let at = || number(headers, RESET).map(|secs| Time(secs.saturating_mul(1_000_000)));
-    retry_after(headers).or_else(|| at().map(|at| at.since(now)))
+    retry_after(headers, now).or_else(|| at().map(|at| at.since(now)))
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<Span> {
-    number(headers, RETRY_AFTER.as_str()).map(Span::from_secs)
+/// Seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: Time) -> Option<Span> {
+    let date = || {
+        let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+        let date = httpdate::parse_http_date(text.trim()).ok()?;
+        let secs = date.duration_since(UNIX_EPOCH).ok()?.as_secs();
+        Some(Time(secs.saturating_mul(1_000_000)).since(now))
+    };
+    number(headers, RETRY_AFTER.as_str()).map(Span::from_secs).or_else(date)
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
@@ -94,6 +102,9 @@ mod tests {
         assert_eq!(outcome(429, Some(("retry-after", "7"))), limited(Some(7)));
         assert_eq!(outcome(429, Some(("retry-after", "soon"))), limited(None));
         assert_eq!(outcome(429, Some((RESET, "11"))), limited(Some(10)));
+        let date = |text| outcome(429, Some(("retry-after", text)));
+        assert_eq!(date("Thu, 01 Jan 1970 00:00:09 GMT"), limited(Some(8)));
+        assert_eq!(date("Thu, 01 Jan 1970 00:00:00 GMT"), limited(Some(0)), "it has come");
         assert_eq!(outcome(529, None), Outcome::Overloaded { retry_after: None });
         for status in [401, 402, 403] {
             assert_eq!(outcome(status, None), Outcome::Unauthorized { status });

@@ -3,24 +3,25 @@
 //! Whatever happens before the first semantic byte is handed to the client is only a failed
 //! attempt; what happens afterwards is told to the client in the stream.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Response};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{HeaderMap, Method, Request, Response, Version};
 use sluice_engine::{AccountId, Attempt, Outcome};
 use sluice_storage::Watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::pool::Exchange;
+use super::link::Exchange;
 use super::relay::{Relay, Step};
 use super::{classify::classify, headers};
 use crate::clock::Clock;
 use crate::directory::Account;
 use crate::gateway::Worker;
-use crate::handler::Asked;
+use crate::handler::{Asked, REQUEST_ID};
 use crate::net::Net;
 use crate::permit::Permit;
 use crate::protocol::anthropic::Usage;
@@ -61,13 +62,23 @@ pub(crate) struct Forward<'a, N: Net, S: Watch> {
 }
 
 impl<N: Net, S: Watch> Forward<'_, N, S> {
-    /// Runs the attempt to its end, or until it is cancelled.
+    /// Runs the attempt to its end, or until it is cancelled. One that is cancelled because the
+    /// client has left, and that may linger, is read on for what it used, within limits.
     pub(crate) async fn run(self) -> Result<End, CutOff> {
-        let total = Clock::after(self.worker.total_timeout);
+        let mut go = pin!(self.go(Clock::after(self.worker.total_timeout)));
         tokio::select! {
             biased; // A cancelled attempt does nothing more, even if it could.
-            () = self.permit.cancelled(self.attempt) => Ok(Outcome::Cancelled.into()),
-            end = self.go(total) => end,
+            () = self.permit.cancelled(self.attempt) => {}
+            end = go.as_mut() => return end,
+        }
+        if !self.wire.is_left() {
+            return Ok(Outcome::Cancelled.into());
+        }
+        let bytes_max = self.worker.config.upstream.drain_bytes_max;
+        tokio::select! {
+            biased; // What has come is taken in before it is called too much.
+            end = go => end,
+            () = self.wire.overheard(bytes_max) => Ok(Outcome::Cancelled.into()),
         }
     }
 
@@ -76,53 +87,65 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let Some(account) = self.worker.driver.directory.accounts.get(&self.account) else {
             return Ok(Outcome::Unreachable.into());
         };
-        let Some(request) = self.request(account) else {
+        let Some(body) = self.body(account) else {
             return Ok(Outcome::Unreachable.into());
         };
-        let sent = self.worker.pool.send(self.account, &account.endpoint, &request);
-        let Ok(Ok((head, exchange))) = timeout_at(total, sent).await else {
+        let request = |http2| self.request(account, &body, http2);
+        let sent = self.worker.pool.send(self.account, account, request, total);
+        let Ok((head, exchange)) = sent.await else {
             return Ok(Outcome::Unreachable.into());
         };
-        let id = head.headers().get("request-id").and_then(|id| id.to_str().ok());
+        let id = head.headers().get(headers::UPSTREAM_ID).and_then(|id| id.to_str().ok());
         self.asked.log.upstream_id(id.map(str::to_owned));
         if !head.status().is_success() {
-            return Ok(self.refused(&head, exchange, total).await);
+            return Ok(self.refused(account, &head, exchange, total).await);
         }
         let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let events = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
-        if events != self.asked.stream {
+        let stream = self.asked.stream;
+        let wanted = if stream { "text/event-stream" } else { "application/json" };
+        if kind.is_none_or(|kind| !kind.trim_start().starts_with(wanted)) {
             // Not the kind of answer that was asked for: nothing that the client could read.
             return Ok(Outcome::Unreachable.into());
         }
         let model = account.upstream_model(&self.asked.model).map(|_| self.asked.model.clone());
-        if events {
+        if stream {
             self.stream(&head, exchange, Relay::new(model), total).await
         } else {
             self.plain(&head, exchange, model, total).await
         }
     }
 
-    /// The request as this account's upstream is to see it. Its credential goes nowhere else.
-    fn request(&self, account: &Account) -> Option<Request<Full<Bytes>>> {
-        let mut body = self.asked.body()?;
-        if let Some(model) = account.upstream_model(&self.asked.model) {
-            let text = std::str::from_utf8(&body).ok()?;
-            body = json::replace_string(text, &["model"], model)?.into();
-        }
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = format!("{}/v1/messages", account.endpoint.prefix).parse().ok()?;
-        let mut headers = headers::up(&self.asked.headers);
-        headers.insert(HOST, HeaderValue::try_from(account.endpoint.authority()).ok()?);
-        let mut key = HeaderValue::try_from(account.api_key.expose()).ok()?;
-        key.set_sensitive(true);
-        debug_assert!(!headers.contains_key(AUTHORIZATION), "no client credential passes");
-        headers.insert("x-api-key", key);
-        *request.headers_mut() = headers;
-        Some(request)
+    /// The body as this account's upstream is to see it.
+    fn body(&self, account: &Account) -> Option<Bytes> {
+        self.asked.body_for(account.upstream_model(&self.asked.model))
     }
 
-    async fn refused(&self, head: &Response<()>, mut exchange: Exchange<N>, total: Instant) -> End {
+    /// The request as this account's upstream is to see it. Its credential goes nowhere else.
+    fn request(&self, account: &Account, body: &Bytes, http2: bool) -> Request<Full<Bytes>> {
+        let target = &account.target;
+        let mut request = Request::new(Full::new(body.clone()));
+        *request.method_mut() = Method::POST;
+        let mut headers = headers::up(&self.asked.headers);
+        debug_assert!(!headers.contains_key(AUTHORIZATION), "no client credential passes");
+        headers.insert(headers::API_KEY, target.key.clone());
+        if http2 {
+            *request.uri_mut() = target.uri.clone();
+            *request.version_mut() = Version::HTTP_2;
+        } else {
+            *request.uri_mut() = target.path.clone();
+            headers.insert(HOST, target.host.clone());
+        }
+        *request.headers_mut() = headers;
+        request
+    }
+
+    async fn refused(
+        &self,
+        account: &Account,
+        head: &Response<()>,
+        mut exchange: Exchange<N>,
+        total: Instant,
+    ) -> End {
         let deadline = total.min(Clock::after(self.worker.idle_timeout));
         let mut body = BytesMut::new();
         while body.len() < ERROR_BYTES_MAX {
@@ -137,7 +160,10 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
         let now = self.worker.driver.clock.now();
         let status = head.status().as_u16();
-        let (outcome, refusal) = classify(status, head.headers(), &body, now);
+        let (outcome, mut refusal) = classify(status, head.headers(), &body, now);
+        if let Some(refusal) = &mut refusal {
+            refusal.hide(account.target.key.as_bytes());
+        }
         End { outcome, refusal, told: false }
     }
 
@@ -160,10 +186,10 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         model: Option<String>,
         total: Instant,
     ) -> Result<End, CutOff> {
-        let mut held = BytesMut::new();
+        let mut held = Held::default();
         let whole = loop {
             match self.chunk(&mut exchange, total).await {
-                Ok(Some(chunk)) => held.extend_from_slice(&chunk),
+                Ok(Some(chunk)) => held.push(chunk),
                 Ok(None) => break true,
                 Err(()) => return Ok(Outcome::Unreachable.into()),
             }
@@ -171,6 +197,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
                 break false;
             }
         };
+        let held = held.into_bytes();
         if held.is_empty() {
             return Ok(Outcome::Unreachable.into());
         }
@@ -182,12 +209,12 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         if whole {
             self.worker.pool.keep(self.account, exchange);
             self.asked.log.usage.set(Usage::of_answer(&held));
-            self.wire.answer(response, named(held.freeze(), model.as_deref()));
+            self.wire.answer(response, named(held, model.as_deref()));
             return Ok(Outcome::Completed.into());
         }
         self.asked.forget_body();
         self.wire.open(response);
-        self.wire.send(held.freeze()).await;
+        self.wire.send(held).await;
         loop {
             match self.chunk(&mut exchange, total).await {
                 Ok(Some(chunk)) => self.wire.send(chunk).await,
@@ -267,8 +294,36 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
 
     fn head(&self, head: &Response<()>) -> HeaderMap {
         let mut headers = headers::down(head.headers());
-        headers.insert("x-request-id", self.asked.request_id_header());
+        headers.insert(REQUEST_ID, self.asked.request_id_header());
         headers
+    }
+}
+
+/// What has come of an answer; most come in one piece, which is not copied.
+#[derive(Default)]
+struct Held {
+    first: Bytes,
+    more: BytesMut,
+}
+
+impl Held {
+    fn push(&mut self, chunk: Bytes) {
+        if self.len() == 0 {
+            self.first = chunk;
+            return;
+        }
+        if self.more.is_empty() {
+            self.more.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.more.extend_from_slice(&chunk);
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.more.len()
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.more.is_empty() { self.first } else { self.more.freeze() }
     }
 }
 

@@ -3,44 +3,48 @@
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-const UP: [&str; 9] = [
-    "accept",
-    "accept-language",
-    "anthropic-beta",
-    "anthropic-dangerous-direct-browser-access",
-    "anthropic-version",
-    "content-type",
-    "sec-fetch-mode",
-    "user-agent",
-    "x-app",
-];
+/// The account's credential.
+pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// The upstream's name of a request.
+pub(crate) const UPSTREAM_ID: HeaderName = HeaderName::from_static("request-id");
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
-const UP_PREFIX: &str = "x-stainless-";
+/// Headers of a usual request, so that the map needs not grow.
+const HEADERS_USUAL: usize = 16;
 
-const DOWN: [&str; 2] = ["content-type", "request-id"];
+fn goes_up(name: &str) -> bool {
+    match name {
+        "accept"
+        | "accept-language"
+        | "anthropic-beta"
+        | "anthropic-dangerous-direct-browser-access"
+        | "anthropic-version"
+        | "content-type"
+        | "sec-fetch-mode"
+        | "user-agent"
+        | "x-app" => true,
+        other => other.starts_with("x-stainless-"),
+    }
+}
 
 /// What goes to the upstream of what a client sent. Never a credential: that is the account's.
 pub(crate) fn up(client: &HeaderMap) -> HeaderMap {
-    let passes =
-        |name: &HeaderName| UP.contains(&name.as_str()) || name.as_str().starts_with(UP_PREFIX);
-    let mut headers = only(client, passes);
-    let default = |headers: &mut HeaderMap, name: HeaderName, value| {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    };
-    default(&mut headers, CONTENT_TYPE, "application/json");
-    default(&mut headers, HeaderName::from_static("anthropic-version"), "2023-06-01");
+    let mut headers = HeaderMap::with_capacity(HEADERS_USUAL);
+    for (name, value) in client.iter().filter(|(name, _)| goes_up(name.as_str())) {
+        headers.append(name.clone(), value.clone());
+    }
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    headers.entry(VERSION).or_insert(HeaderValue::from_static("2023-06-01"));
     headers
 }
 
 /// What goes to the client of what an upstream answered.
 pub(crate) fn down(upstream: &HeaderMap) -> HeaderMap {
-    only(upstream, |name| DOWN.contains(&name.as_str()))
-}
-
-fn only(from: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in from.iter().filter(|(name, _)| passes(name)) {
-        headers.append(name.clone(), value.clone());
+    let mut headers = HeaderMap::with_capacity(HEADERS_USUAL);
+    for name in [CONTENT_TYPE, UPSTREAM_ID] {
+        if let Some(value) = upstream.get(&name) {
+            headers.insert(name, value.clone());
+        }
     }
     headers
 }

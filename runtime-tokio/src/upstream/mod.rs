@@ -1,7 +1,11 @@
 //! The upstream's side: connections, attempts, and what their ends mean.
 
 pub mod classify;
+pub(crate) mod connect;
 pub(crate) mod forward;
 pub(crate) mod headers;
+pub(crate) mod link;
 pub(crate) mod pool;
-pub(crate) mod relay;
+pub mod relay;
+pub mod target;
+pub mod tls;

@@ -16,11 +16,12 @@ use crate::protocol::json;
 use crate::protocol::sse::{self, Event, Splitter};
 
 /// The most bytes that are held back.
-const PRELUDE_BYTES_MAX: usize = 256 * 1024;
+pub const PRELUDE_BYTES_MAX: usize = 256 * 1024;
 
-/// A stream on its way.
+/// A stream on its way. As long as no more than [`PRELUDE_BYTES_MAX`] are held back, what its steps
+/// hand out, put together, does not depend on how the stream was cut into pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Relay {
+pub struct Relay {
     splitter: Splitter,
     prelude: BytesMut,
     /// The client's name for the model, if the upstream has another.
@@ -32,7 +33,7 @@ pub(crate) struct Relay {
 
 /// What to do after a piece of the stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// Send these bytes, which may be none.
     Send(Bytes),
     /// The answer begins: send these bytes as its first.
@@ -44,54 +45,61 @@ pub(crate) enum Step {
 }
 
 impl Relay {
-    pub(crate) fn new(model: Option<String>) -> Self {
+    /// The beginning of a stream; with the client's name for the model, if the upstream has another.
+    #[must_use]
+    pub fn new(model: Option<String>) -> Self {
         Self { model, ..Self::default() }
     }
 
     /// The answer has begun.
-    pub(crate) const fn started(&self) -> bool {
+    #[must_use]
+    pub const fn started(&self) -> bool {
         self.started
     }
 
     /// The answer is whole.
-    pub(crate) const fn stopped(&self) -> bool {
+    #[must_use]
+    pub const fn stopped(&self) -> bool {
         self.stopped
     }
 
-    pub(crate) const fn usage(&self) -> Usage {
+    /// What the upstream has said so far.
+    #[must_use]
+    pub const fn usage(&self) -> Usage {
         self.usage
     }
 
-    /// Takes in a piece of the stream.
-    pub(crate) fn push(&mut self, chunk: Bytes) -> Step {
+    /// Takes in a piece of the stream. Nothing may follow a piece on which the upstream gave up.
+    pub fn push(&mut self, chunk: Bytes) -> Step {
         let Ok(whole) = self.splitter.push(chunk) else {
             return self.give_up(&[], Outcome::Unreachable, None);
         };
-        let mut content = false;
-        let mut rewritten = None;
+        let mut edited = Edited { whole: &whole, bytes: BytesMut::new(), done: 0 };
+        let mut content = self.started;
         for event in sse::events(&whole) {
-            let name = anthropic::name(&event);
-            self.usage.note(&name, &event.data);
-            match anthropic::kind(&name) {
-                Kind::Prelude => {
-                    if name == "message_start" && self.model.is_some() {
-                        rewritten = self.rewrite(&whole, &event);
+            let kind = Kind::of(&event);
+            self.usage.note(kind, &event.data);
+            match kind {
+                Kind::Start => {
+                    if let Some(renamed) = self.renamed(&event) {
+                        edited.replace(event.raw, &renamed);
                     }
                 }
-                Kind::Semantic => content = true,
+                Kind::Ping => {}
+                Kind::Content | Kind::Delta => content = true,
                 Kind::Stop => {
                     content = true;
                     self.stopped = true;
                 }
                 Kind::Error => {
-                    let before = &whole[..offset(&whole, event.raw)];
-                    self.started |= content;
+                    self.started = content;
                     let error = anthropic::upstream_error(&event.data);
-                    return self.give_up(before, classify_event(&event.data), error);
+                    let before = edited.up_to(offset(&whole, event.raw));
+                    return self.give_up(&before, classify_event(&event.data), error);
                 }
             }
         }
-        let bytes = rewritten.unwrap_or_else(|| whole.clone());
+        let bytes = edited.up_to(whole.len());
         if self.started {
             return Step::Send(bytes);
         }
@@ -100,7 +108,7 @@ impl Relay {
             return Step::Send(Bytes::new());
         }
         self.started = true;
-        Step::Start(self.prelude.split().freeze())
+        Step::Start(std::mem::take(&mut self.prelude).freeze())
     }
 
     fn give_up(
@@ -121,23 +129,43 @@ impl Relay {
             },
             None => told,
         };
-        let mut bytes = self.prelude.split();
+        let mut bytes = std::mem::take(&mut self.prelude);
         bytes.extend_from_slice(before);
         bytes.extend_from_slice(&told.to_event());
         Step::Broken(bytes.freeze())
     }
 
-    /// `whole` with the client's name for the model in this event.
-    fn rewrite(&self, whole: &Bytes, event: &Event<'_>) -> Option<Bytes> {
+    /// The event with the client's name for the model, if it is to have that.
+    fn renamed(&self, event: &Event<'_>) -> Option<Bytes> {
         let model = self.model.as_deref()?;
         let data = std::str::from_utf8(&event.data).ok()?;
         let data = json::replace_string(data, &["message", "model"], model)?;
-        let at = offset(whole, event.raw);
-        let mut bytes = BytesMut::with_capacity(whole.len() + model.len());
-        bytes.extend_from_slice(&whole[..at]);
-        bytes.extend_from_slice(&sse::event("message_start", &data.replace(['\r', '\n'], " ")));
-        bytes.extend_from_slice(&whole[at + event.raw.len()..]);
-        Some(bytes.freeze())
+        Some(sse::event("message_start", &data.replace(['\r', '\n'], " ")))
+    }
+}
+
+/// A run of whole events, some of which are replaced. Nothing is copied if none is.
+struct Edited<'a> {
+    whole: &'a Bytes,
+    /// What stands for the first `done` bytes of `whole`; not used while that is 0.
+    bytes: BytesMut,
+    done: usize,
+}
+
+impl Edited<'_> {
+    fn replace(&mut self, raw: &[u8], new: &[u8]) {
+        let at = offset(self.whole, raw);
+        self.bytes.extend_from_slice(&self.whole[self.done..at]);
+        self.bytes.extend_from_slice(new);
+        self.done = at + raw.len();
+    }
+
+    fn up_to(mut self, end: usize) -> Bytes {
+        if self.done == 0 {
+            return self.whole.slice(..end);
+        }
+        self.bytes.extend_from_slice(&self.whole[self.done..end]);
+        self.bytes.freeze()
     }
 }
 
@@ -149,6 +177,7 @@ fn offset(whole: &[u8], part: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const START: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":\
         {\"model\":\"up\",\"usage\":{\"input_tokens\":5,\"output_tokens\":1}}}\n\n";
@@ -201,6 +230,85 @@ mod tests {
         let step = relay.push(bytes(&[PING, START, DELTA]));
         let mine = START.replace("\"up\"", "\"mine\"");
         assert_eq!(step, Step::Start(bytes(&[PING, &mine, DELTA])));
+    }
+
+    #[test]
+    fn the_client_sees_its_own_name_for_the_model_in_an_answer_that_breaks_off() {
+        let mut relay = Relay::new(Some("mine".to_owned()));
+        let Step::Broken(sent) = relay.push(bytes(&[START, DELTA, START, PING, ERROR, STOP]))
+        else {
+            panic!("the upstream gave up");
+        };
+        let mine = START.replace("\"up\"", "\"mine\"");
+        let told = ApiError::new(502, "overloaded_error", "no").to_event();
+        let told = std::str::from_utf8(&told).expect("an event is text");
+        assert_eq!(sent, bytes(&[&mine, DELTA, &mine, PING, told]));
+    }
+
+    #[test]
+    fn whole_events_of_an_answer_are_passed_on_as_the_bytes_that_came() {
+        let mut relay = Relay::new(Some("mine".to_owned()));
+        relay.push(bytes(&[START, DELTA]));
+        let chunk = bytes(&[DELTA, PING, DELTA]);
+        let Step::Send(sent) = relay.push(chunk.clone()) else { panic!("the answer goes on") };
+        assert_eq!((sent.as_ptr(), sent.len()), (chunk.as_ptr(), chunk.len()));
+    }
+
+    /// What becomes of a stream that comes in these pieces: the bytes sent, how it ended, what it
+    /// said.
+    fn relayed(
+        model: Option<&str>,
+        bytes: &Bytes,
+        cuts: &[usize],
+    ) -> (Vec<u8>, Option<Step>, [bool; 2], Usage) {
+        let mut relay = Relay::new(model.map(str::to_owned));
+        let (mut sent, mut end) = (Vec::new(), None);
+        for pair in cuts.windows(2) {
+            match relay.push(bytes.slice(pair[0]..pair[1])) {
+                Step::Send(bytes) | Step::Start(bytes) => sent.extend_from_slice(&bytes),
+                Step::Broken(bytes) => {
+                    sent.extend_from_slice(&bytes);
+                    end = Some(Step::Broken(Bytes::new()));
+                }
+                failed @ Step::Failed(_) => end = Some(failed),
+            }
+            if end.is_some() {
+                break;
+            }
+        }
+        (sent, end, [relay.started(), relay.stopped()], relay.usage())
+    }
+
+    fn piece() -> impl Strategy<Value = String> {
+        let said = |n: u64| {
+            format!("event: message_delta\r\ndata: {{\"usage\":{{\"output_tokens\":{n}}}}}\r\n\r\n")
+        };
+        prop_oneof![
+            4 => prop::sample::select(vec![START, PING, DELTA, STOP, ": note\n\n", "\r", "\n", "data: x"])
+                .prop_map(str::to_owned),
+            2 => any::<u64>().prop_map(said),
+            1 => Just(START.replace("event: message_start\n", "").replace('\n', "\r")),
+            1 => Just(ERROR.to_owned()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_bytes_is_relayed_alike(
+            pieces in prop::collection::vec(piece(), 0..12),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+            renamed: bool,
+        ) {
+            let bytes = Bytes::from(pieces.concat());
+            let model = renamed.then_some("mine");
+            let uncut = relayed(model, &bytes, &[0, bytes.len()]);
+            let mut cuts: Vec<usize> = cuts.iter().map(|at| at.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            prop_assert_eq!(&relayed(model, &bytes, &cuts), &uncut);
+            let every: Vec<usize> = (0..=bytes.len()).collect();
+            prop_assert_eq!(relayed(model, &bytes, &every), uncut);
+        }
     }
 
     #[test]

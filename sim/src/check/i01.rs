@@ -98,7 +98,13 @@ fn excess(
             open.push((id, one.attempt));
         }
     }
-    let uncovered = open.iter().filter(|&&(r, a)| books.held(r, a).is_none()).count() as u32;
+    // A late `Enter` may give a lease another slot after its ttl has ended the first.
+    let moved = |r, a| {
+        books.lost.get(&(r, a)) == Some(&Ending::Expired)
+            && books.held(r, a).is_some_and(|(_, held)| held.gate != GateId::Account(account))
+    };
+    let uncovered = |&&(r, a): &&(RequestId, Attempt)| books.held(r, a).is_none() || moved(r, a);
+    let uncovered = open.iter().filter(uncovered).count() as u32;
     // Over the limit in the store itself: only by a lowered limit or a resync, see `granted`.
     let covered_max = gate.held.max(limit);
     let open = open.len() as u32;
