@@ -90,3 +90,20 @@ impl fmt::Debug for SessionKey {
         write!(f, "SessionKey({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn names_are_shown_as_logs_have_them() {
+        assert_eq!(format!("{}", GateId::User(UserId(5))), "user-5");
+        assert_eq!(format!("{}", GateId::Account(AccountId(6))), "account-6");
+        let lease = LeaseId { node: NodeId(1), request: RequestId(2), attempt: Attempt(3) };
+        assert_eq!(format!("{lease}"), "n1.r2.a3");
+        let key = SessionKey([0x0a; 16]);
+        assert_eq!(format!("{key}"), "0a".repeat(16));
+        assert_eq!(format!("{key:?}"), format!("SessionKey({key})"));
+    }
+}

@@ -85,3 +85,103 @@ fn check_stage(
         need(!owed, format!("{id}: what it claims is owed"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::boxed::Box;
+    use alloc::sync::Arc;
+
+    use crate::engine::Config;
+    use crate::ids::{AccountId, GateId, GroupId, ModelId, Tag, UserId};
+    use crate::rng::Seed;
+    use crate::roster::{Platform, Roster};
+    use crate::store::Instance;
+    use crate::time::Time;
+    use crate::{Policy, RequestSpec};
+
+    /// What is wrong with one request in this state.
+    fn wrong(spoil: impl FnOnce(&mut Core, &mut Request)) -> Vec<String> {
+        let config =
+            Config { instance: Instance("one".into()), seed: Seed(1), policy: Policy::fair() };
+        let mut core = Core::new(config, Arc::new(Roster::default()));
+        let spec = RequestSpec {
+            user: UserId(1),
+            group: GroupId(1),
+            platform: Platform::Anthropic,
+            model: ModelId(1),
+            session: None,
+            stream: false,
+            warmup: false,
+        };
+        let mut request = Request::new(&core, RequestId(1), spec);
+        request.deadline = Some(Time(9));
+        spoil(&mut core, &mut request);
+        let mut timers = Timers::default();
+        request.armed = request.alarm();
+        timers.rearm(None, request.armed);
+        check(&core, &[(RequestId(1), Box::new(request))].into(), &timers)
+    }
+
+    fn found(wrong: &[String], what: &str) -> bool {
+        wrong.iter().any(|complaint| complaint.contains(what))
+    }
+
+    /// It holds the claim's slot.
+    fn hold(claim: &mut Claim, gate: GateId) {
+        claim.standing = Standing::Held { gate, probe: false, since: Time(1) };
+        claim.tag = Some(Tag(1));
+    }
+
+    fn upstream() -> Stage {
+        let (account, since) = (AccountId(1), Time(1));
+        Stage::Upstream { account, since, probe: false, started: false, ending: None }
+    }
+
+    #[test]
+    fn a_request_that_has_just_arrived_is_in_order() {
+        assert_eq!(wrong(|_, _| ()), Vec::<String>::new());
+        let runs = wrong(|_, request| {
+            hold(&mut request.user, GateId::User(UserId(1)));
+            let account = request.account.insert(Claim::new(Attempt(1), None));
+            hold(account, GateId::Account(AccountId(1)));
+            request.stage = upstream();
+        });
+        assert_eq!(runs, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_wait_without_end_is_noticed() {
+        let endless = wrong(|_, request| request.deadline = None);
+        assert!(found(&endless, "I9"), "{endless:?}");
+    }
+
+    #[test]
+    fn asks_that_do_not_fit_the_open_calls_are_noticed() {
+        let forgotten = wrong(|_, request| request.user.pending = Some(Ask(5)));
+        assert!(found(&forgotten, "are open but"), "{forgotten:?}");
+    }
+
+    #[test]
+    fn a_place_without_a_tag_is_noticed() {
+        let untagged = wrong(|_, request| request.user.standing = Standing::Waiting);
+        assert!(found(&untagged, "a place but no tag"), "{untagged:?}");
+    }
+
+    #[test]
+    fn a_stage_without_what_it_needs_is_noticed() {
+        let early = wrong(|_, request| request.account = Some(Claim::new(Attempt(1), None)));
+        assert!(found(&early, "too early"), "{early:?}");
+        let choosing = wrong(|_, request| request.stage = Stage::Choosing);
+        assert!(found(&choosing, "goes on without its user's slot"), "{choosing:?}");
+        let runs = wrong(|_, request| request.stage = upstream());
+        assert!(found(&runs, "runs without its user's slot"), "{runs:?}");
+        assert!(found(&runs, "I8"), "{runs:?}");
+    }
+
+    #[test]
+    fn what_is_claimed_and_owed_at_once_is_noticed() {
+        let both = wrong(|core, _| core.debts.owe((RequestId(1), Attempt(0)), None, false));
+        assert!(found(&both, "is owed"), "{both:?}");
+    }
+}

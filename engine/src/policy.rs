@@ -327,4 +327,27 @@ mod tests {
         assert_eq!(knobs, ["backoff", "sticky_line_max", "belief"]);
         assert_eq!(alloc::format!("{}", errors[1]), "sticky_line_max is 0 but must be at least 1");
     }
+
+    #[test]
+    fn the_seed_preset_differs_from_fair_where_it_says_so() {
+        let seed = Policy::preset(Preset::Seed);
+        assert_eq!(seed, Policy::seed());
+        assert_eq!(Policy::preset(Preset::Fair), Policy::default());
+        assert_eq!(seed.discipline, Discipline::Poll);
+        assert_eq!((seed.fallback, seed.fallback_line_max), (Fallback::First, 100));
+        assert_eq!(seed.sticky_patience, Span::from_secs(45));
+        assert_eq!((seed.sticky_end, seed.sticky_full), (StickyEnd::Timeout, LineFull::NextLayer));
+        assert_eq!(seed.lease_ttl, Some(Span::from_secs(900)));
+        assert_eq!(seed.reap_interval, Some(Span::from_secs(30)));
+    }
+
+    #[test]
+    fn the_belief_lies_between_the_beat_and_the_session() {
+        let valid = |belief| Policy { belief, ..Policy::fair() }.validate().is_ok();
+        let beat = Policy::fair().beat_interval;
+        assert!(!valid(beat));
+        assert!(valid(beat + Span::from_us(1)));
+        assert!(valid(crate::store::SESSION.saturating_sub(Span::from_us(1))));
+        assert!(!valid(crate::store::SESSION));
+    }
 }

@@ -93,6 +93,7 @@ const fn mix(mut z: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::collections::BTreeSet;
 
     #[test]
     fn streams_are_pinned_for_ever() {
@@ -108,6 +109,49 @@ mod tests {
         assert_ne!(base, first(Purpose::NodeJitter, 1, 1));
         assert_ne!(base, first(Purpose::RequestJitter, 2, 1));
         assert_ne!(base, first(Purpose::RequestJitter, 1, 2));
+    }
+
+    #[test]
+    fn no_two_seeds_or_purposes_share_a_stream() {
+        let purposes = [
+            Purpose::RequestJitter,
+            Purpose::NodeJitter,
+            Purpose::Scenario,
+            Purpose::StoreFault,
+            Purpose::Upstream,
+            Purpose::Client,
+        ];
+        let mut first = BTreeSet::new();
+        for seed in 0..100 {
+            first.extend(purposes.map(|purpose| Seed(seed).stream(purpose, 1, 1).next()));
+        }
+        assert_eq!(first.len(), 100 * purposes.len());
+    }
+
+    #[test]
+    fn a_chance_comes_true_as_often_as_it_says() {
+        let mut stream = Seed(42).stream(Purpose::Scenario, 0, 0);
+        let mut of_1000 = |num| (0..1000).filter(|_| stream.chance(num, 10)).count();
+        assert_eq!((of_1000(0), of_1000(10)), (0, 1000));
+        assert!((250..350).contains(&of_1000(3)));
+        let mut stream = Seed(42).stream(Purpose::Scenario, 0, 0);
+        assert!((0..1000).all(|_| !stream.chance(0, 1)));
+    }
+
+    #[test]
+    fn a_stream_is_read_as_words_and_as_bytes_alike() {
+        let stream = Seed(42).stream(Purpose::Scenario, 0, 0);
+        let words = [stream.clone().next(), {
+            let mut second = stream.clone();
+            second.next();
+            second.next()
+        }];
+        assert_eq!(stream.clone().try_next_u64(), Ok(words[0]));
+        assert_eq!(stream.clone().try_next_u32(), Ok((words[0] >> 32) as u32));
+        let mut bytes = [0; 12];
+        assert_eq!(stream.clone().try_fill_bytes(&mut bytes), Ok(()));
+        assert_eq!(bytes[..8], words[0].to_le_bytes());
+        assert_eq!(bytes[8..], words[1].to_le_bytes()[..4]);
     }
 
     const PINNED: [u64; 3] = [8_310_650_889_301_702_773, 3_623_363_313_674_929_252, 272];

@@ -125,3 +125,26 @@ mod pools_as_list {
         Vec::<(PoolKey, Pool)>::deserialize(deserializer).map(BTreeMap::from_iter)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{GroupId, PoolId};
+
+    #[test]
+    fn oauth_comes_first_in_pools_for_gemini_only() {
+        let pool = |platform| {
+            let key = PoolKey { group: GroupId(1), platform, model: None };
+            (key, Pool { id: PoolId(1), members: Vec::new() })
+        };
+        for (platform, prefers) in [
+            (Platform::Gemini, true),
+            (Platform::Anthropic, false),
+            (Platform::OpenAi, false),
+            (Platform::Antigravity, false),
+        ] {
+            let roster = Roster { pools: [pool(platform)].into(), ..Roster::default() };
+            assert_eq!(roster.pool_defs()[0].prefer_oauth, prefers);
+        }
+    }
+}

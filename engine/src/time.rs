@@ -101,3 +101,17 @@ impl Sub<Span> for Time {
         Self(self.0.saturating_sub(span.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubling_ends_at_the_longest_span() {
+        assert_eq!(Span(3).doubled(2), Span(12));
+        assert_eq!(Span(1).doubled(62), Span(1 << 62));
+        assert_eq!(Span(1).doubled(63), Span::MAX);
+        assert_eq!(Span(5).doubled(62), Span::MAX);
+        assert_eq!(Span::ZERO.doubled(63), Span::ZERO);
+    }
+}

@@ -133,3 +133,17 @@ impl Trail {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trail_keeps_so_many_steps_and_counts_the_others() {
+        let mut trail = Trail::default();
+        for _ in 0..STEPS_MAX + 3 {
+            trail.push(Time(1), Decision::Billed);
+        }
+        assert_eq!((trail.steps.len(), trail.dropped), (STEPS_MAX, 3));
+    }
+}

@@ -134,4 +134,18 @@ mod tests {
         assert_eq!(sessions.home(Time(0), key(last)), Some(A));
         assert!(sessions.is_consistent());
     }
+
+    #[test]
+    fn a_table_that_does_not_fit_its_ends_is_noticed() {
+        let (now, span) = (Time(0), Span(100));
+        let mut sessions = Sessions::default();
+        sessions.apply(now, key(1), SessionChange::Bind(A, span), None);
+        assert!(sessions.is_consistent());
+        let mut more = sessions.clone();
+        more.by_end.insert((now + span, key(2)));
+        assert!(!more.is_consistent());
+        let mut other = sessions;
+        other.by_end = [(now, key(1))].into();
+        assert!(!other.is_consistent());
+    }
 }

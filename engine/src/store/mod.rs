@@ -353,3 +353,19 @@ pub struct Grant {
     /// Where.
     pub gate: GateId,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_counts_who_holds_and_who_waits() {
+        assert_eq!(Limit::Slots(4).load_pct(0, 0), 0);
+        assert_eq!(Limit::Slots(4).load_pct(0, 1), 25);
+        assert_eq!(Limit::Slots(4).load_pct(3, 3), 150);
+        assert_eq!(Limit::Slots(3).load_pct(1, 0), 33);
+        assert_eq!(Limit::Slots(1).load_pct(u32::MAX, u32::MAX), u32::MAX);
+        assert_eq!(Limit::Unlimited.load_pct(9, 9), 0);
+        assert_eq!((Limit::Closed.load_pct(0, 0), Limit::Slots(0).load_pct(0, 0)), (100, 100));
+    }
+}

@@ -1,9 +1,10 @@
 //! What was recorded replays to the same actions.
 
 use super::world::World;
+use crate::drive::Tap as _;
 use crate::journal::Journal;
 use crate::store::Limit;
-use crate::{Engine, Outcome, Policy, Span};
+use crate::{Engine, Event, Outcome, Policy, Span, drive};
 
 fn lived() -> World {
     let mut w = World::new(Policy::fair(), &[Limit::Slots(2), Limit::Slots(1)]);
@@ -54,4 +55,29 @@ fn an_engine_survives_being_written_down() {
     let read: Engine = postcard::from_bytes(&bytes).expect("what was written");
     assert_eq!(postcard::to_allocvec(&read).expect("plain data"), bytes);
     assert_eq!(read.next_timeout(), w.engine.next_timeout());
+}
+
+#[test]
+fn a_journal_with_an_event_that_never_was_diverges() {
+    let mut w = World::new(Policy::fair(), &[Limit::Slots(1)]);
+    let r = w.arrive();
+    assert_ne!(w.journal.digest(), [0; 32]);
+    let before = w.journal.segments().last().map_or(0, |segment| segment.events.len());
+    w.journal.event(&w.engine, w.now, &Event::Abandoned { req: r });
+    w.tick();
+    let diverged = w.journal.replay().expect_err("nobody abandoned it");
+    assert_eq!((diverged.segment, diverged.event), (0, before + 1));
+    let told = alloc::format!("{diverged}");
+    assert_eq!(told, alloc::format!("the replay diverges after event {} of segment 0", before + 1));
+}
+
+#[test]
+fn an_engine_acts_alike_whether_it_is_watched_or_not() {
+    let mut watched = World::new(Policy::fair(), &[Limit::Slots(1)]);
+    let mut other = World::new(Policy::fair(), &[Limit::Slots(1)]);
+    let r = watched.arrive();
+    let event = Event::Arrived { req: r, spec: super::world::spec() };
+    drive::turn(&mut other.engine, other.now, event, &mut other.out);
+    assert_eq!(other.out.forwarded, watched.out.forwarded);
+    assert_eq!(other.engine.live_requests(), 1);
 }

@@ -286,3 +286,26 @@ fn reaping_follows_each_beat_or_its_own_interval() {
     assert_eq!(reaps(Policy::fair(), 12), 4);
     assert_eq!(reaps(Policy::seed(), 65), 2);
 }
+
+#[test]
+fn a_waiting_requests_user_slot_is_entered_again_after_a_lost_session() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    let (_runs, waits) = (w.arrive(), w.arrive());
+    let user = GateId::User(crate::UserId(1));
+    assert_eq!(w.out.ledger.held(user), 2);
+    for secs in [4, 4, 4] {
+        w.now = w.now + Span::from_secs(secs);
+        w.out.ledger.apply(w.now, StoreOp::Reap { max: 128 });
+    }
+    assert_eq!(w.out.ledger.held(user), 0, "reaped");
+    w.out.road = Road::Held;
+    w.tick();
+    while !w.out.ops.iter().any(|(_, op)| matches!(op, StoreOp::Resync(_))) {
+        let oldest = w.take(|_| true);
+        w.deliver_one(oldest);
+    }
+    let resync = w.take(|op| matches!(op, StoreOp::Resync(_)));
+    w.deliver_one(resync);
+    assert_eq!(w.out.ledger.held(user), 2);
+    assert_eq!(w.verdict(waits), None);
+}

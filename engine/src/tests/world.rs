@@ -8,6 +8,7 @@ use crate::ledger::Ledger;
 use crate::rng::Seed;
 use crate::roster::{Account, Platform, Pool, PoolKey, Roster, User};
 use crate::store::{Grant, Instance, Limit, StoreFault, StoreOp, StoreReply, Version};
+use crate::trail::Decision;
 use crate::{
     AccountId, Action, Ask, Attempt, Config, Engine, Event, Executor, GateId, GroupId, ModelId,
     Outcome, Policy, PoolId, RequestId, RequestSpec, SessionKey, Span, Time, UserId, Verdict,
@@ -208,6 +209,24 @@ impl World {
             let result = Ok(self.out.apply(self.now, op));
             self.turn(Event::Store { call, result });
         }
+    }
+
+    /// Takes the oldest kept operation of that kind; what becomes of it is the scenario's matter.
+    pub(super) fn take(&mut self, kind: impl Fn(&StoreOp) -> bool) -> (Ask, StoreOp) {
+        let at = self.out.ops.iter().position(|(_, op)| kind(op));
+        self.out.ops.remove(at.expect("the engine has asked for it"))
+    }
+
+    /// Applies and answers an operation that was taken.
+    pub(super) fn deliver_one(&mut self, (call, op): (Ask, StoreOp)) {
+        let reply = self.apply_late(op);
+        self.answer(call, Ok(reply));
+    }
+
+    /// What has been decided about a live request.
+    pub(super) fn told(&self, req: RequestId) -> Vec<Decision> {
+        let trail = self.engine.trail(req).expect("it is live");
+        trail.steps.iter().map(|step| step.what).collect()
     }
 
     /// Applies an operation that was thought lost.

@@ -24,8 +24,8 @@ pub(crate) struct Report {
 }
 
 fn runner(cases: u32) -> TestRunner {
-    let config =
-        Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    let max_shrink_iters = number("SLUICE_SHRINK").unwrap_or(20_000);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters, ..Config::default() };
     let mut seed = [0; 32];
     seed[..4].copy_from_slice(&number("SLUICE_SEED").unwrap_or(1).to_le_bytes());
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))

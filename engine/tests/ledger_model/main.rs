@@ -2,7 +2,8 @@
 //! `naive` is the model, `world` and `steps` make random sequences of operations, `compare` demands
 //! the same answers, `coverage` that the sequences get everywhere.
 //!
-//! `SLUICE_CASES` sets the number of sequences, `SLUICE_SEED` which ones.
+//! `SLUICE_CASES` sets the number of sequences, `SLUICE_SEED` which ones, `SLUICE_SHRINK` how many
+//! attempts at most to make a sequence that failed shorter (20 000).
 #![expect(clippy::tests_outside_test_module, reason = "this is a test")]
 
 mod compare;
@@ -47,7 +48,7 @@ fn config(cases: u32) -> Config {
         cases,
         failure_persistence: None,
         rng_seed: RngSeed::Fixed(number("SLUICE_SEED").unwrap_or(1)),
-        max_shrink_iters: 20_000,
+        max_shrink_iters: number("SLUICE_SHRINK").map_or(20_000, |most| most as u32),
         ..Config::default()
     }
 }

@@ -297,3 +297,15 @@ fn polling_counts_in_a_line_until_the_lease_moves() {
     store.holds(4, home(A), A);
     store.waits(5, pool(), 2);
 }
+
+#[test]
+fn step_1_a_tombstone_that_is_not_swept_yet_ends_in_time_all_the_same() {
+    let mut store = Store::new(1, 0);
+    let lease = store.lease(1);
+    store.apply(StoreOp::Leave { lease, mark: None, fence: true });
+    store.pass(Span::from_secs(59));
+    store.now = store.now + Span(999_999);
+    assert_eq!(store.ask(1, pool()), StoreReply::Left);
+    store.now = store.now + Span(1);
+    store.holds(1, pool(), A);
+}

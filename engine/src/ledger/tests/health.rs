@@ -278,3 +278,57 @@ fn the_cause_of_a_closing_changes_only_with_its_end() {
     store.leave_with(3, close(Scope::Account, 61));
     assert_eq!(cause(&store), Cause::RateLimited);
 }
+
+#[test]
+fn failures_from_before_a_closing_do_not_count() {
+    let mut store = Store::new(9, 0);
+    let failures = u64::from(HealthRules::default().failures_to_eject);
+    for request in 1..=failures + 1 {
+        store.holds(request, home(A), A);
+    }
+    store.leave_with(1, close(Scope::Account, 5));
+    for request in 2..=failures + 1 {
+        store.leave_with(request, Some(Mark::Failed(Scope::Account)));
+    }
+    assert_eq!(opens_in(&mut store), Some(5));
+    store.pass(Span::from_secs(5));
+    assert_eq!(opens_in(&mut store), None);
+}
+
+#[test]
+fn a_closing_of_no_length_is_over_at_once_and_leaves_nothing_due() {
+    let mut store = Store::new(1, 0);
+    store.holds(1, home(A), A);
+    store.leave_with(1, close(Scope::Account, 0));
+    assert!(!store.ledger.due_now());
+    let asked = store.ask(2, home(A));
+    assert!(matches!(asked, StoreReply::Held { probe: true, .. }), "{asked:?}");
+}
+
+#[test]
+fn a_key_is_told_to_be_proved_when_it_is_half_open_no_more() {
+    let proved = |store: &mut Store| -> Vec<Fact> {
+        let mut facts = store.facts();
+        facts.retain(|fact| matches!(fact, Fact::Proved { .. }));
+        facts
+    };
+    let ok = Some(Mark::Ok);
+    let mut store = probing();
+    assert_eq!(proved(&mut store), []);
+    store.leave_with(2, ok);
+    assert_eq!(proved(&mut store), [Fact::Proved { account: A, model: None }]);
+    store.holds(3, home(A), A);
+    store.leave_with(3, ok);
+    assert_eq!(proved(&mut store), [], "it was open");
+
+    store.holds(4, home(A), A);
+    store.leave_with(4, close(Scope::Model, 1));
+    store.pass(Span::from_secs(1));
+    store.holds(5, home(A), A);
+    store.leave_with(5, close(Scope::Model, 1));
+    assert_eq!(proved(&mut store), [], "closed again, so still half-open");
+    store.pass(Span::from_secs(1));
+    store.holds(6, home(A), A);
+    store.leave_with(6, ok);
+    assert_eq!(proved(&mut store), [Fact::Proved { account: A, model: Some(MODEL) }]);
+}

@@ -21,6 +21,7 @@ use crate::time::{Span, Time};
 mod due;
 mod enter;
 mod health;
+mod invariants;
 mod nodes;
 mod random;
 mod resync;

@@ -1,6 +1,7 @@
 //! Sessions of nodes.
 
 use super::*;
+use crate::store::DUE_PER_OP;
 
 #[test]
 fn an_instance_has_one_node_and_only_who_names_it_succeeds_it() {
@@ -148,4 +149,27 @@ fn an_emptied_session_is_forgotten_though_others_are_not_reaped_yet() {
     let left: Vec<NodeId> = store.ledger.nodes.keys().copied().collect();
     assert!(!left.contains(&first) && left.contains(&second));
     store.join("one", None, false);
+}
+
+#[test]
+fn what_is_due_counts_towards_the_max_of_a_reap() {
+    let mut store = one_is_dead();
+    let due = DUE_PER_OP as u64 + 2;
+    for request in 20..20 + due {
+        let mut brief = store.enter(request, home(B));
+        (brief.tag, brief.patience) = (Some(Tag(1)), Some(Span::from_secs(1)));
+        assert!(matches!(store.apply(StoreOp::Enter(brief)), StoreReply::Waiting { .. }));
+    }
+    store.now = store.now + Span::from_secs(1);
+    assert_eq!(store.apply(StoreOp::Reap { max: 3 }), StoreReply::Reaped { more: true });
+    assert_eq!(store.ledger.counters().leases_reaped, 1, "the other two were due");
+}
+
+#[test]
+fn every_store_is_told_from_the_others_by_its_epoch() {
+    let mut store = Store::new(1, 0);
+    let epoch = store.ledger.epoch();
+    assert_ne!(epoch, Ledger::new(START + Span(1)).epoch());
+    let StoreReply::Alive { epoch: told, .. } = store.beat() else { panic!("it lives") };
+    assert_eq!(told, epoch);
 }

@@ -286,3 +286,59 @@ fn a_lease_that_was_listed_stays_spared_when_it_comes_back_during_the_pass() {
     send(&mut store, list);
     assert_eq!(store.held(A), 1);
 }
+
+#[test]
+fn a_resynced_lease_tells_of_failures_where_nothing_has_closed_yet() {
+    let mut store = Store::new(9, 0);
+    let failures = u64::from(HealthRules::default().failures_to_eject);
+    let mut list = resync(&store, 0);
+    list.held = (1..=failures).map(|n| held(store.lease(n), A)).collect();
+    send(&mut store, list);
+    for request in 1..=failures {
+        assert_eq!(store.survey().opens_in, None);
+        store.leave_with(request, Some(Mark::Failed(Scope::Account)));
+    }
+    assert!(store.survey().opens_in.is_some());
+
+    let mut store = Store::new(9, 0);
+    let mut list = resync(&store, 0);
+    list.held = vec![held(store.lease(1), A)];
+    send(&mut store, list);
+    store.leave_with(1, Some(Mark::Quarantine));
+    assert!(store.survey().opens_in.is_some());
+}
+
+#[test]
+fn a_lease_that_is_listed_where_it_is_keeps_its_slot_and_its_proof() {
+    let mut store = Store::new(2, 0);
+    store.holds(1, pool(), A);
+    store.leave_with(1, close(Scope::Account, 5));
+    store.pass(Span::from_secs(5));
+    store.holds(2, pool(), A);
+    store.waits(3, pool(), 1);
+    store.waits(4, pool(), 2);
+    let mut list = resync(&store, store.asks);
+    list.held = vec![held(store.lease(2), A)];
+    list.busy = vec![store.lease(3), store.lease(4)];
+    store.facts();
+    send(&mut store, list);
+    assert_eq!((store.facts(), store.granted()), (vec![], vec![]));
+    store.leave_with(2, Some(Mark::Ok));
+    assert_eq!(store.granted(), [3, 4], "it was the probe all along");
+}
+
+#[test]
+fn what_four_passes_have_listed_is_remembered() {
+    let mut store = Store::new(9, 0);
+    store.holds(1, pool(), A);
+    let first = store.asks;
+    for pass in 0..4 {
+        let mut list = resync(&store, first + pass);
+        list.busy = if pass == 0 { vec![store.lease(1)] } else { vec![] };
+        list.last = false;
+        send(&mut store, list);
+    }
+    let list = resync(&store, first);
+    send(&mut store, list);
+    assert_eq!(store.held(A), 1, "the first pass has listed it");
+}

@@ -122,3 +122,63 @@ fn in_poll_a_leftover_grant_passes_to_nobody() {
     store.pass(Span::from_secs(3));
     assert_eq!((store.granted(), store.held(A)), (vec![], 0));
 }
+
+#[test]
+fn in_poll_a_reload_leaves_holders_in_their_line() {
+    let mut store = Store::polled(1, 0);
+    store.holds(1, pool(), A);
+    store.waits(2, pool(), 1);
+    store.leave(1);
+    store.holds(2, pool(), A);
+    store.define(&[account(A, 1)]);
+    store.waits(3, pool(), 2);
+}
+
+#[test]
+fn a_limit_is_told_when_it_changes_and_only_then() {
+    let limits = |store: &mut Store| -> Vec<Fact> {
+        let mut facts = store.facts();
+        facts.retain(|fact| matches!(fact, Fact::Limited { .. }));
+        facts
+    };
+    let told = |gate, limit| [Fact::Limited { gate, limit }];
+    let mut store = Store::new(1, 1);
+    limits(&mut store);
+    store.define(&[account(A, 1), account(B, 2)]);
+    assert_eq!(limits(&mut store), told(GateId::Account(B), Limit::Slots(2)));
+
+    let gate = GateId::User(USER);
+    store.ask(1, user(0, 1));
+    assert_eq!(limits(&mut store), told(gate, Limit::Closed), "of a gate that is made");
+    store.ask(1, user(1, 2));
+    assert_eq!(limits(&mut store), told(gate, Limit::Slots(1)));
+    store.ask(2, user(1, 3));
+    assert_eq!(limits(&mut store), []);
+    store.ask(2, user(2, 4));
+    assert_eq!(limits(&mut store), told(gate, Limit::Slots(2)));
+}
+
+#[test]
+fn an_unlisted_account_is_remembered_while_its_health_says_something() {
+    let shut = |mark: Option<Mark>, marks: u32| {
+        let mut store = Store::new(9, 1);
+        for _ in 0..marks {
+            store.holds(1, home(A), A);
+            store.leave_with(1, mark);
+        }
+        store.define(&[account(B, 1)]);
+        store.define(&[account(A, 9), account(B, 1)]);
+        store
+    };
+    let mut store = shut(close(Scope::Account, 60), 1);
+    assert!(matches!(store.ask(2, home(A)), StoreReply::Waiting { opens_in: Some(_), .. }));
+    let mut store = shut(close(Scope::Model, 60), 1);
+    assert!(matches!(store.ask(2, home(A)), StoreReply::Waiting { opens_in: Some(_), .. }));
+    for scope in [Scope::Account, Scope::Model] {
+        let failed = Some(Mark::Failed(scope));
+        let mut store = shut(failed, HealthRules::default().failures_to_eject - 1);
+        store.holds(2, home(A), A);
+        store.leave_with(2, failed);
+        assert!(matches!(store.ask(3, home(A)), StoreReply::Waiting { opens_in: Some(_), .. }));
+    }
+}

@@ -144,3 +144,57 @@ fn the_view_shows_who_holds_and_waits_and_what_is_closed() {
     assert_eq!(view[1].closed, [(None, Cause::RateLimited, Span::from_secs(28))]);
     assert_eq!(view[2].waiting, [(store.lease(3), tag, span)]);
 }
+
+#[test]
+fn among_equals_the_lesser_id_is_first_and_best() {
+    let mut store = Store::new(1, 1);
+    let surveyed = survey(&mut store, false, &[], 1);
+    assert_eq!((order(&surveyed), surveyed.first), (vec![1], Some(A)));
+}
+
+#[test]
+fn of_two_assigned_one_after_the_other_the_earlier_is_better() {
+    let mut store = Store::new(1, 1);
+    for request in 1..=4 {
+        // An ask that brings its tag draws one number only, so that the stamps follow each other.
+        for account in [B, A] {
+            let mut enter = store.enter(request, home(account));
+            enter.tag = Some(Tag(request));
+            store.apply(StoreOp::Enter(enter));
+            store.leave(request);
+        }
+        assert_eq!(order(&store.survey()), [2, 1]);
+        // A node draws one more: the next two begin at an odd number if these began at an even one.
+        store.join(if request % 2 == 0 { "even" } else { "odd" }, None, false);
+        store.pass(Span::from_secs(10));
+        store.apply(StoreOp::Reap { max: 9 });
+    }
+}
+
+#[test]
+fn the_view_shows_every_gate_with_its_own_holders() {
+    let mut store = Store::new(2, 1);
+    store.holds(1, home(B), B);
+    store.holds(2, home(A), A);
+    store.holds(3, home(A), A);
+    let holders: Vec<Vec<u64>> = store
+        .ledger
+        .view()
+        .iter()
+        .map(|line| line.held.iter().map(|(lease, ..)| lease.request.0).collect())
+        .collect();
+    assert_eq!(holders, [vec![2, 3], vec![1]]);
+}
+
+#[test]
+fn the_view_shows_a_closing_until_it_opens() {
+    let mut store = Store::new(1, 0);
+    store.holds(1, home(A), A);
+    store.leave_with(1, close(Scope::Account, 1));
+    store.now = store.now + Span(999_999);
+    store.beat();
+    assert_eq!(store.ledger.view()[0].closed, [(None, Cause::RateLimited, Span(1))]);
+    store.now = store.now + Span(1);
+    store.beat();
+    assert_eq!(store.ledger.view(), []);
+}
