@@ -7,6 +7,7 @@ use super::listen::Listen;
 use super::secret::Outside;
 use super::{Account, Config};
 use crate::directory::Proxy;
+use crate::gateway::READ_BYTES_MAX;
 
 /// The longest file of certificates, in bytes.
 const CA_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -49,8 +50,11 @@ fn listeners(config: &Config, report: &mut Report) {
 
 fn sizes(config: &Config, report: &mut Report) {
     let (one, all) = (config.limits.body_bytes_max, config.limits.parked_bytes_max);
-    if one > all && !report.is_wrong("limits.body_bytes_max") {
-        let remedy = format!("must be at least limits.body_bytes_max, which is {one}");
+    let with_buffer = one.saturating_add(one.min(READ_BYTES_MAX));
+    if with_buffer > all && !report.is_wrong("limits.body_bytes_max") {
+        let remedy = format!(
+            "must be at least {with_buffer}: limits.body_bytes_max, and the buffer it is read through"
+        );
         report.mistake("limits.parked_bytes_max", Some(all.to_string()), remedy);
     }
 }

@@ -276,8 +276,8 @@ fn each_kind_of_mistake_is_told_with_its_line_and_remedy() {
         (
             "[[groups]]",
             "[limits]\nparked_bytes_max = 5\n[[groups]]",
-            "line 4: limits.parked_bytes_max = 5: must be at least limits.body_bytes_max, which \
-             is 104857600",
+            "line 4: limits.parked_bytes_max = 5: must be at least 104988672: \
+             limits.body_bytes_max, and the buffer it is read through",
         ),
         (
             "[[groups]]",
