@@ -52,6 +52,13 @@ struct Wanted<'a> {
 /// What a body says, if it is a request.
 fn wanted(value: &Value) -> Option<Wanted<'_>> {
     let object = value.as_object()?;
+    // Names that differ from these in case only are refused.
+    let other_case = |key: &String| {
+        ["model", "stream"].iter().any(|known| key != known && key.eq_ignore_ascii_case(known))
+    };
+    if object.keys().any(other_case) {
+        return None;
+    }
     let model = object.get("model")?.as_str()?;
     if model.is_empty() || model.len() > MODEL_BYTES_MAX {
         return None;

@@ -60,7 +60,7 @@ fn relay(
     stream: &Bytes,
     lengths: &[usize],
 ) -> (Vec<u8>, Option<Step>, [bool; 2], Usage) {
-    let mut relay = Relay::new(model.map(str::to_owned));
+    let mut relay = Relay::new(model.map(str::to_owned), Bytes::new());
     let (mut sent, mut end) = (Vec::new(), None);
     for piece in pieces(stream, lengths) {
         match relay.push(piece) {

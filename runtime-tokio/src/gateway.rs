@@ -169,7 +169,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
         drop(listeners);
         tokio::select! {
             biased; // What has ended needs no end.
-            () = self.all_ended(&mut connections) => {}
+            () = self.all_served(&mut connections) => {}
             () = self.reached(Phase::Closing) => {
                 self.driver.shut_down_requests();
                 // Who does not take its last words in time goes without.
@@ -204,6 +204,14 @@ impl<N: Net, S: Watch> Worker<N, S> {
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Returns when all connections have ended, and what goes on after its client has left.
+    async fn all_served(&self, connections: &mut JoinSet<()>) {
+        self.all_ended(connections).await;
+        while self.driver.live_requests() > 0 {
+            sleep(GIVING_BACK_LOOK).await;
         }
     }
 

@@ -57,7 +57,7 @@ impl Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         if let (Some(running), Some(linger)) = (self.running.take(), self.linger) {
-            self.slot.left.set(Some(self.slot.sent.get()));
+            self.slot.left.set(Some(0));
             self.slot.frame.take();
             // Nobody is left to be told how it ends.
             drop(tokio::task::spawn_local(async move { drop(timeout(linger, running).await) }));
@@ -77,8 +77,8 @@ struct Slot {
     cut_off: Cell<bool>,
     /// Bytes that have been handed over.
     sent: Cell<u64>,
-    /// The client has left after so many of them.
-    left: Cell<Option<u64>>,
+    /// The client has left; since then so many bytes of the answer have come.
+    left: Cell<Option<usize>>,
 }
 
 impl Slot {
@@ -90,8 +90,8 @@ impl Slot {
     }
 
     fn put(&self, frame: Bytes) {
-        self.sent.set(self.sent.get() + frame.len() as u64);
         if self.left.get().is_none() {
+            self.sent.set(self.sent.get() + frame.len() as u64);
             self.frame.set(Some(frame));
         }
     }
@@ -158,10 +158,16 @@ impl Wire {
         poll_fn(|_| if self.is_left() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
-    /// Returns when more than so many bytes have been handed over for nobody, at the flow's next
-    /// poll.
+    /// So many bytes have come of the answer; if nobody hears it, they are counted.
+    pub fn overhear(&self, bytes: usize) {
+        if let Some(heard) = self.slot.left.get() {
+            self.slot.left.set(Some(heard + bytes));
+        }
+    }
+
+    /// Returns when more than so many bytes have come for nobody, at the flow's next poll.
     pub async fn overheard(&self, bytes_max: usize) {
-        let over = || self.slot.left.get().is_some_and(|at| self.sent() - at > bytes_max as u64);
+        let over = || self.slot.left.get().is_some_and(|heard| heard > bytes_max);
         poll_fn(|_| if over() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 }

@@ -107,7 +107,8 @@ def cut(text, size):
 
 @pytest.fixture(scope="module")
 def recorded():
-    with recorder() as upstream, gateway({"a": Route()}, upstream.url) as running_gateway:
+    routes = {"a": Route(), "secretive": Route(keys=["a-secret-of-the-account"])}
+    with recorder() as upstream, gateway(routes, upstream.url) as running_gateway:
         yield upstream, running_gateway.url
 
 
@@ -136,3 +137,30 @@ def test_a_plain_answer_that_is_longer_than_what_is_held(recorded):
     upstream.headers = {"content-type": "application/json"}
     upstream.pieces = cut(text, 100_003)
     assert fetch(behind, "sk-a", HELLO) == (200, "application/json", text)
+
+
+def test_the_kind_of_an_answer_may_be_written_in_other_letters(recorded):
+    upstream, behind = recorded
+    upstream.headers = {"content-type": "Application/JSON; charset=utf-8"}
+    upstream.pieces = [json.dumps(MESSAGE).encode()]
+    assert fetch(behind, "sk-a", HELLO)[0] == 200
+
+
+def test_after_the_last_event_nothing_is_passed_on_but_comments(recorded):
+    upstream, behind = recorded
+    upstream.headers = {"content-type": "text/event-stream"}
+    upstream.pieces = [ODD, b'event: error\ndata: {"type": "error"}\n\n', ODD]
+    assert fetch(behind, "sk-a", {**HELLO, "stream": True})[2] == ODD
+
+
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_a_credential_that_an_upstream_repeats_does_not_reach_the_client(recorded, size):
+    upstream, behind = recorded
+    upstream.headers = {"content-type": "text/event-stream"}
+    message = "x" * 985 + " the key a-secret-of-the-account is not good"
+    error = json.dumps({"type": "error", "error": {"type": "api_error", "message": message}})
+    begin = ODD.split(b"event: message_stop")[0]
+    upstream.pieces = cut(begin + f"event: error\ndata: {error}\n\n".encode(), size)
+    answer = fetch(behind, "sk-secretive", {**HELLO, "stream": True})[2]
+    assert answer.startswith(begin) and b"event: error" in answer
+    assert b"a-sec" not in answer

@@ -93,7 +93,7 @@ section! {
     Upstream {
         /// Name and connection.
         default connect_timeout_ms: u64 = 10_000, within(1..=YEAR_MS);
-        /// From the request's last byte to the answer's head.
+        /// From the moment a connection is there to the answer's head.
         default header_timeout_ms: u64 = 300_000, within(1..=YEAR_MS);
         /// Between two pieces of an answer.
         default idle_timeout_ms: u64 = 120_000, within(1..=YEAR_MS);

@@ -23,7 +23,7 @@ use crate::stall::Stage;
 /// A body may take so long,
 const TIME_ALLOWED: Duration = Duration::from_secs(60);
 /// and a second more for each so many bytes of it that have come: the slowest that is waited for.
-const RATE_MIN: usize = 4 * 1024;
+const RATE_MIN: usize = 32 * 1024;
 /// The most memory that is set aside before anything has come, however much is announced.
 const RESERVED_MAX: usize = 1024 * 1024;
 
@@ -81,16 +81,20 @@ impl Body {
             return Err(ApiError::too_large(bytes_max));
         }
         let mut parked = Parked { shared: worker.local.shared.clone(), bytes: 0 };
-        // Refused before much of it has come; but who announces much takes no memory by that.
-        let mut held = announced.unwrap_or_default().min(RESERVED_MAX);
         // What its connection reads it into stays as long as it does.
         let buffer = announced.unwrap_or(READ_BYTES_MAX).min(READ_BYTES_MAX);
-        parked.grow(held + buffer, limits.parked_bytes_max)?;
-        let mut bytes = BytesMut::with_capacity(held);
+        let (mut bytes, mut held) = (BytesMut::new(), 0);
         let began = Clock::after(Duration::ZERO);
         while let Some(data) = self.piece(worker, began, bytes.len()).await? {
             if bytes.len() + data.len() > bytes_max {
                 return Err(ApiError::too_large(bytes_max));
+            }
+            if held == 0 {
+                // Refused before much of it has come. Nothing is set aside for who sends nothing,
+                // and not much for who only announces much.
+                held = announced.unwrap_or_default().min(RESERVED_MAX);
+                parked.grow(held + buffer, limits.parked_bytes_max)?;
+                bytes.reserve(held);
             }
             let more = (bytes.len() + data.len()).saturating_sub(held);
             held += more;

@@ -143,9 +143,9 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
                     last = Some(end);
                 }
                 Command::Finish { verdict, trail } => {
-                    self.finish(verdict, last).await;
+                    let told = self.finish(verdict, last).await;
                     self.permit.finished(verdict, trail);
-                    return Ok(());
+                    return told;
                 }
             }
         }
@@ -200,18 +200,23 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
     }
 
     /// Tells the client how it ended, as far as it has not been told.
-    async fn finish(&self, verdict: Verdict, last: Option<End>) {
+    async fn finish(&self, verdict: Verdict, last: Option<End>) -> Result<(), CutOff> {
         let (refusal, told) = last.map_or((None, false), |end| (end.refusal, end.told));
         if let Verdict::Intercepted { .. } = verdict {
-            return self.intercepted().await;
+            self.intercepted().await;
+            return Ok(());
         }
         let Some(error) = ApiError::of(verdict, refusal) else {
             debug_assert!(self.wire.opened(), "what was completed was answered");
-            return;
+            return Ok(());
         };
+        if self.wire.opened() && !self.asked.stream {
+            return Err(CutOff); // In the middle of a plain answer there is no other way to say so.
+        }
         if !told {
             self.tell(&error).await;
         }
+        Ok(())
     }
 
     async fn tell(&self, error: &ApiError) {

@@ -25,6 +25,8 @@ pub struct ApiError {
 
 /// When nothing is known about when it will be better.
 const RETRY_UNKNOWN_SECS: u64 = 30;
+/// No client is sent away for longer, whatever an upstream said.
+const RETRY_SECS_MAX: u64 = 24 * 60 * 60;
 /// A line moves on soon.
 const RETRY_LINE_SECS: u64 = 2;
 
@@ -74,14 +76,6 @@ impl ApiError {
         let limit = if limit >= MIB { format!("{}MB", limit / MIB) } else { format!("{limit}B") };
         let message = Cow::Owned(format!("Request body too large, limit is {limit}"));
         Self { message, ..Self::new(413, "invalid_request_error", "") }
-    }
-
-    /// Blots out a credential that an upstream put into its words.
-    pub fn hide(&mut self, credential: &[u8]) {
-        let credential = std::str::from_utf8(credential).unwrap_or_default();
-        if !credential.is_empty() && self.message.contains(credential) {
-            self.message = Cow::Owned(self.message.replace(credential, "***"));
-        }
     }
 
     /// The Anthropic shape.
@@ -176,7 +170,7 @@ impl ApiError {
 }
 
 fn secs_or(span: Option<Span>, otherwise: u64) -> u64 {
-    span.map_or(otherwise, |span| span.as_secs_ceil().max(1))
+    span.map_or(otherwise, |span| span.as_secs_ceil().clamp(1, RETRY_SECS_MAX))
 }
 
 /// The class of a client-class status that the upstream did not name itself.
@@ -238,15 +232,6 @@ mod tests {
         let event = error.to_event();
         assert!(event.starts_with(b"event: error\ndata: {"));
         assert_eq!(sse::events(&event).count(), 1);
-    }
-
-    #[test]
-    fn a_credential_in_an_upstreams_words_is_blotted_out() {
-        let mut error = ApiError::invalid("the key sk-1 is not good, sk-1!");
-        error.hide(b"sk-1");
-        assert_eq!(error.message, "the key *** is not good, ***!");
-        error.hide(b"");
-        assert_eq!(error.message, "the key *** is not good, ***!");
     }
 
     #[test]

@@ -15,9 +15,11 @@ use sluice_engine::{AccountId, Attempt, Outcome};
 use sluice_storage::Watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::classify::{classify, hidden};
+use super::headers;
 use super::link::Exchange;
+use super::pool::NoAnswer;
 use super::relay::{Relay, Step};
-use super::{classify::classify, headers};
 use crate::clock::Clock;
 use crate::directory::Account;
 use crate::gateway::Worker;
@@ -71,6 +73,10 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             () = self.permit.cancelled(self.attempt) => {}
             end = go.as_mut() => return end,
         }
+        if self.permit.over() {
+            // Whole already; only its connection was still open.
+            return Ok(Outcome::Completed.into());
+        }
         if !self.wire.is_left() {
             return Ok(Outcome::Cancelled.into());
         }
@@ -87,12 +93,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let Some(account) = self.worker.driver.directory.accounts.get(&self.account) else {
             return Ok(Outcome::Unreachable.into());
         };
-        let Some(body) = self.body(account) else {
-            return Ok(Outcome::Unreachable.into());
-        };
-        let request = |http2| self.request(account, &body, http2);
-        let sent = self.worker.pool.send(self.account, account, request, total);
-        let Ok((head, exchange)) = sent.await else {
+        let Ok((head, exchange)) = self.send(account, total).await else {
             return Ok(Outcome::Unreachable.into());
         };
         let id = head.headers().get(headers::UPSTREAM_ID).and_then(|id| id.to_str().ok());
@@ -103,21 +104,31 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let stream = self.asked.stream;
         let wanted = if stream { "text/event-stream" } else { "application/json" };
-        if kind.is_none_or(|kind| !kind.trim_start().starts_with(wanted)) {
+        let media = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+        if !media.trim().eq_ignore_ascii_case(wanted) {
             // Not the kind of answer that was asked for: nothing that the client could read.
             return Ok(Outcome::Unreachable.into());
         }
         let model = account.upstream_model(&self.asked.model).map(|_| self.asked.model.clone());
         if stream {
-            self.stream(&head, exchange, Relay::new(model), total).await
+            let relay = Relay::new(model, Bytes::copy_from_slice(account.target.key.as_bytes()));
+            self.stream(&head, exchange, relay, total).await
         } else {
             self.plain(&head, exchange, model, total).await
         }
     }
 
-    /// The body as this account's upstream is to see it.
-    fn body(&self, account: &Account) -> Option<Bytes> {
-        self.asked.body_for(account.upstream_model(&self.asked.model))
+    /// Sends the request. Its body is not held any longer than that takes.
+    async fn send(
+        &self,
+        account: &Account,
+        total: Instant,
+    ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
+        let body = self.asked.body_for(account.upstream_model(&self.asked.model));
+        // Gone only after an answer has begun, and then nobody is asked again.
+        let body = body.unwrap_or_default();
+        let request = |http2| self.request(account, &body, http2);
+        self.worker.pool.send(self.account, account, request, total).await
     }
 
     /// The request as this account's upstream is to see it. Its credential goes nowhere else.
@@ -146,7 +157,11 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         mut exchange: Exchange<N>,
         total: Instant,
     ) -> End {
-        let deadline = total.min(Clock::after(self.worker.idle_timeout));
+        let status = head.status().as_u16();
+        // Only of a request that is wrong does it matter what was said.
+        let wrong = matches!(status, 400..=499) && !matches!(status, 401..=403 | 429);
+        let patience = if wrong { self.worker.idle_timeout } else { AFTERWORD };
+        let deadline = total.min(Clock::after(patience));
         let mut body = BytesMut::new();
         while body.len() < ERROR_BYTES_MAX {
             match timeout_at(deadline, exchange.chunk()).await {
@@ -159,20 +174,23 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             }
         }
         let now = self.worker.driver.clock.now();
-        let status = head.status().as_u16();
-        let (outcome, mut refusal) = classify(status, head.headers(), &body, now);
-        if let Some(refusal) = &mut refusal {
-            refusal.hide(account.target.key.as_bytes());
-        }
+        let body = hidden(&body, account.target.key.as_bytes());
+        let (outcome, refusal) = classify(status, head.headers(), &body, now);
         End { outcome, refusal, told: false }
     }
 
     /// The next piece of the answer; `None` at its proper end.
     async fn chunk(&self, exchange: &mut Exchange<N>, by: Instant) -> Result<Option<Bytes>, ()> {
-        let deadline = by.min(Clock::after(self.worker.idle_timeout));
-        match timeout_at(deadline, exchange.chunk()).await {
+        let now = Clock::after(Duration::ZERO);
+        if now >= by {
+            return Err(()); // However much there is: a slow client must not make it last.
+        }
+        match timeout_at(by.min(now + self.worker.idle_timeout), exchange.chunk()).await {
             Ok(None) => Ok(None),
-            Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
+            Ok(Some(Ok(chunk))) => {
+                self.wire.overhear(chunk.len());
+                Ok(Some(chunk))
+            }
             Ok(Some(Err(_))) | Err(_) => Err(()),
         }
     }
@@ -216,15 +234,19 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
         self.asked.forget_body();
         self.wire.open(response);
+        let mut last = last_visible(&held);
         self.wire.send(held).await;
         loop {
             match self.chunk(&mut exchange, total).await {
-                Ok(Some(chunk)) => self.wire.send(chunk).await,
-                Ok(None) => {
+                Ok(Some(chunk)) => {
+                    last = last_visible(&chunk).or(last);
+                    self.wire.send(chunk).await;
+                }
+                Ok(None) if last == Some(b'}') => {
                     self.worker.pool.keep(self.account, exchange);
                     return Ok(Outcome::Completed.into());
                 }
-                Err(()) => {
+                Ok(None) | Err(()) => {
                     drop(exchange);
                     self.permit.ended(Outcome::Truncated);
                     return Err(CutOff);
@@ -262,14 +284,14 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
                 }
                 Step::Send(bytes) => self.wire.send(bytes).await,
                 Step::Broken(bytes) => {
-                    if !self.wire.opened() {
+                    if !self.permit.begun() {
                         self.start(head);
                     }
                     self.wire.send(bytes).await;
                     return Ok(End { told: true, ..Outcome::Truncated.into() });
                 }
             }
-            if relay.stopped() {
+            if relay.stopped() && !self.permit.over() {
                 self.permit.whole();
                 by = total.min(Clock::after(AFTERWORD));
             }
@@ -329,10 +351,33 @@ impl Held {
     }
 }
 
+/// The last byte that is no white space.
+fn last_visible(bytes: &[u8]) -> Option<u8> {
+    bytes.iter().copied().rfind(|byte| !byte.is_ascii_whitespace())
+}
+
 /// A plain answer with the client's own name for the model.
 fn named(body: Bytes, model: Option<&str>) -> Bytes {
     let renamed = model.and_then(|model| {
         json::replace_string(std::str::from_utf8(&body).ok()?, &["model"], model)
     });
     renamed.map_or(body, Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn most_answers_come_in_one_piece_and_are_not_copied() {
+        let piece = Bytes::from_static(b"whole");
+        let mut held = Held::default();
+        held.push(piece.clone());
+        assert_eq!(held.into_bytes().as_ptr(), piece.as_ptr());
+        let mut held = Held::default();
+        for part in ["a", "bc", "d"] {
+            held.push(Bytes::from(part));
+        }
+        assert_eq!((held.len(), held.into_bytes()), (4, Bytes::from("abcd")));
+    }
 }

@@ -26,8 +26,12 @@ type Io<N> = TokioIo<Stream<<N as Net>::Stream>>;
 type Http1<N> = http1::Connection<Io<N>, Full<Bytes>>;
 type Sender2 = http2::SendRequest<Full<Bytes>>;
 
-/// Exchanges at once on one HTTP/2 connection, whatever the upstream would allow.
+/// Exchanges at once on one HTTP/2 connection, if the upstream allows so many.
 const STREAMS_MAX: usize = 100;
+/// What an exchange may have under way that its client has not taken. All of them together never use
+/// up their connection, so that a slow client delays nobody else's answer.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = STREAMS_MAX as u32 * STREAM_WINDOW;
 /// Between two signs of life on an HTTP/2 connection that carries exchanges, and how long its
 /// upstream may take to answer one.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
@@ -48,6 +52,8 @@ pub(crate) enum Link<N: Net> {
 pub(crate) struct Shared {
     sender: Sender2,
     streams: Rc<Cell<usize>>,
+    /// As many as the upstream allows.
+    streams_max: Rc<Cell<usize>>,
 }
 
 /// One exchange's place on such a connection.
@@ -63,7 +69,7 @@ impl Shared {
     /// A place on it, if it is open and has one.
     pub(crate) fn link<N: Net>(&self) -> Option<Link<N>> {
         let streams = self.streams.get();
-        if self.sender.is_closed() || streams >= STREAMS_MAX {
+        if self.sender.is_closed() || streams >= self.streams_max.get().min(STREAMS_MAX) {
             return None;
         }
         self.streams.set(streams + 1);
@@ -97,10 +103,19 @@ pub(crate) async fn open<N: Net>(connected: Connected<N::Stream>) -> hyper::Resu
     let mut builder = http2::Builder::new(OnThisThread);
     builder.timer(TokioTimer::new());
     builder.keep_alive_interval(SIGN_OF_LIFE).keep_alive_timeout(SIGN_OF_LIFE);
+    builder.initial_stream_window_size(STREAM_WINDOW);
+    builder.initial_connection_window_size(CONNECTION_WINDOW);
     let (sender, connection) = builder.handshake(io).await?;
+    let streams_max = Rc::new(Cell::new(STREAMS_MAX));
+    let (mut connection, allowed) = (Box::pin(connection), streams_max.clone());
     // It ends when its last sender and its last exchange are gone; its errors reach its exchanges.
-    drop(tokio::task::spawn_local(async move { drop(connection.await) }));
-    Ok(Opened::Shared(Shared { sender, streams: Rc::default() }))
+    drop(tokio::task::spawn_local(poll_fn(move |cx| {
+        let ended = connection.as_mut().poll(cx).map(drop);
+        // The upstream may change it at any time; one, at the least, or nothing would ever be sent.
+        allowed.set(connection.current_max_send_streams().max(1));
+        ended
+    })));
+    Ok(Opened::Shared(Shared { sender, streams: Rc::default(), streams_max }))
 }
 
 /// Runs what an HTTP/2 connection starts.

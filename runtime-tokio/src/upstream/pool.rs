@@ -23,7 +23,9 @@ use crate::net::Net;
 pub(crate) enum NoAnswer {
     /// Connecting failed or took too long.
     Connect,
-    /// The connection broke before any byte of an answer.
+    /// The connection was broken already, as far as can be told: the upstream has not begun with it.
+    Stale,
+    /// The connection broke before the answer's head.
     Broken,
     /// The head did not come in time.
     HeadTimeout,
@@ -65,9 +67,9 @@ impl<N: Net> Pool<N> {
         }
     }
 
-    /// Sends a request and waits for the answer's head, until `by` at most. If a kept connection
-    /// breaks before any byte of an answer, as one that the upstream was about to close does, a new
-    /// one is tried, once.
+    /// Sends a request and waits for the answer's head, until `by` at most. If a kept connection turns
+    /// out to have been closed, as its upstream may do at any time, a new one is tried, once. What
+    /// an upstream may have begun with is not sent to it again.
     pub(crate) async fn send(
         &self,
         id: AccountId,
@@ -77,8 +79,8 @@ impl<N: Net> Pool<N> {
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
         if let Some(link) = self.take(id) {
             match self.send_on(link, &request, by).await {
-                Err(NoAnswer::Broken) => {}
-                done @ (Ok(_) | Err(NoAnswer::Connect | NoAnswer::HeadTimeout)) => return done,
+                Err(NoAnswer::Stale) => {}
+                done => return done,
             }
         }
         let link = self.open(id, account, by).await?;
@@ -107,8 +109,11 @@ impl<N: Net> Pool<N> {
             Opened::Shared(shared) => {
                 let link = shared.link().ok_or(NoAnswer::Connect)?;
                 let mut kept = self.kept.borrow_mut();
-                let until = Clock::after(self.idle_time);
-                kept.entry(id).or_default().shared.push((shared, until));
+                let kept = &mut kept.entry(id).or_default().shared;
+                // One beyond the bound serves this request and ends with it.
+                if kept.len() < self.idle_max {
+                    kept.push((shared, Clock::after(self.idle_time)));
+                }
                 Ok(link)
             }
         }
@@ -120,11 +125,15 @@ impl<N: Net> Pool<N> {
         request: impl Fn(bool) -> Request<Full<Bytes>>,
         by: Instant,
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
-        let request = request(matches!(link, Link::Http2 { .. }));
-        let by = by.min(Clock::after(self.header_timeout));
-        match timeout_at(by, link.send(request)).await {
+        let http2 = matches!(link, Link::Http2 { .. });
+        let began = Clock::after(Duration::ZERO);
+        match timeout_at(by.min(began + self.header_timeout), link.send(request(http2))).await {
             Err(_) => Err(NoAnswer::HeadTimeout),
-            Ok(Err(_)) => Err(NoAnswer::Broken),
+            Ok(Err(error)) => {
+                let at_once = !http2 && Clock::after(Duration::ZERO) < began + CLOSED_WITHIN;
+                let stale = error.is_canceled() || at_once && !error.is_parse();
+                Err(if stale { NoAnswer::Stale } else { NoAnswer::Broken })
+            }
             Ok(Ok(response)) => {
                 let (parts, body) = response.into_parts();
                 Ok((Response::from_parts(parts, ()), Exchange::new(link, body)))
@@ -182,5 +191,7 @@ impl<N: Net> Pool<N> {
     }
 }
 
+/// An HTTP/1.1 connection that breaks so soon after a request was written to it was being closed.
+const CLOSED_WITHIN: Duration = Duration::from_millis(200);
 /// Sweeping more often than twice in this time is of no use.
 const SWEEP_MIN: Duration = Duration::from_secs(2);

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use sluice_engine::Outcome;
 
-use super::classify::classify_event;
+use super::classify::{classify_event, hidden};
 use crate::protocol::anthropic::{self, Kind, Usage};
 use crate::protocol::error::ApiError;
 use crate::protocol::json;
@@ -26,8 +26,12 @@ pub struct Relay {
     prelude: BytesMut,
     /// The client's name for the model, if the upstream has another.
     model: Option<String>,
+    /// What no error may repeat.
+    credential: Bytes,
     started: bool,
     stopped: bool,
+    /// An event has followed the last one: nothing from there on is passed on.
+    closed: bool,
     usage: Usage,
 }
 
@@ -45,10 +49,11 @@ pub enum Step {
 }
 
 impl Relay {
-    /// The beginning of a stream; with the client's name for the model, if the upstream has another.
+    /// The beginning of a stream from an upstream that is asked with this credential; with the
+    /// client's name for the model, if the upstream has another.
     #[must_use]
-    pub fn new(model: Option<String>) -> Self {
-        Self { model, ..Self::default() }
+    pub fn new(model: Option<String>, credential: Bytes) -> Self {
+        Self { model, credential, ..Self::default() }
     }
 
     /// The answer has begun.
@@ -71,12 +76,20 @@ impl Relay {
 
     /// Takes in a piece of the stream. Nothing may follow a piece on which the upstream gave up.
     pub fn push(&mut self, chunk: Bytes) -> Step {
+        if self.closed {
+            return Step::Send(Bytes::new());
+        }
         let Ok(whole) = self.splitter.push(chunk) else {
             return self.give_up(&[], Outcome::Unreachable, None);
         };
         let mut edited = Edited { whole: &whole, bytes: BytesMut::new(), done: 0 };
-        let mut content = self.started;
+        let (mut content, mut end) = (self.started, whole.len());
         for event in sse::events(&whole) {
+            if self.stopped {
+                self.closed = true;
+                end = offset(&whole, event.raw);
+                break;
+            }
             let kind = Kind::of(&event);
             self.usage.note(kind, &event.data);
             match kind {
@@ -93,13 +106,14 @@ impl Relay {
                 }
                 Kind::Error => {
                     self.started = content;
-                    let error = anthropic::upstream_error(&event.data);
+                    let data = hidden(&event.data, &self.credential);
+                    let error = anthropic::upstream_error(&data);
                     let before = edited.up_to(offset(&whole, event.raw));
                     return self.give_up(&before, classify_event(&event.data), error);
                 }
             }
         }
-        let bytes = edited.up_to(whole.len());
+        let bytes = edited.up_to(end);
         if self.started {
             return Step::Send(bytes);
         }
@@ -225,8 +239,22 @@ mod tests {
     }
 
     #[test]
+    fn after_the_last_event_only_comments_pass() {
+        let comment = ": still here\n\n";
+        let mut relay = Relay::default();
+        let step = relay.push(bytes(&[START, DELTA, STOP, comment, ERROR, DELTA]));
+        assert_eq!(step, Step::Start(bytes(&[START, DELTA, STOP, comment])));
+        assert!(relay.stopped());
+        assert_eq!(relay.push(bytes(&[START, DELTA])), Step::Send(Bytes::new()));
+        let mut pieces = Relay::default();
+        pieces.push(bytes(&[START, DELTA, STOP]));
+        assert_eq!(pieces.push(bytes(&[comment])), Step::Send(bytes(&[comment])));
+        assert_eq!(pieces.push(bytes(&[ERROR])), Step::Send(Bytes::new()));
+    }
+
+    #[test]
     fn the_client_sees_its_own_name_for_the_model() {
-        let mut relay = Relay::new(Some("mine".to_owned()));
+        let mut relay = Relay::new(Some("mine".to_owned()), Bytes::new());
         let step = relay.push(bytes(&[PING, START, DELTA]));
         let mine = START.replace("\"up\"", "\"mine\"");
         assert_eq!(step, Step::Start(bytes(&[PING, &mine, DELTA])));
@@ -234,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_client_sees_its_own_name_for_the_model_in_an_answer_that_breaks_off() {
-        let mut relay = Relay::new(Some("mine".to_owned()));
+        let mut relay = Relay::new(Some("mine".to_owned()), Bytes::new());
         let Step::Broken(sent) = relay.push(bytes(&[START, DELTA, START, PING, ERROR, STOP]))
         else {
             panic!("the upstream gave up");
@@ -247,7 +275,7 @@ mod tests {
 
     #[test]
     fn whole_events_of_an_answer_are_passed_on_as_the_bytes_that_came() {
-        let mut relay = Relay::new(Some("mine".to_owned()));
+        let mut relay = Relay::new(Some("mine".to_owned()), Bytes::new());
         relay.push(bytes(&[START, DELTA]));
         let chunk = bytes(&[DELTA, PING, DELTA]);
         let Step::Send(sent) = relay.push(chunk.clone()) else { panic!("the answer goes on") };
@@ -261,7 +289,7 @@ mod tests {
         bytes: &Bytes,
         cuts: &[usize],
     ) -> (Vec<u8>, Option<Step>, [bool; 2], Usage) {
-        let mut relay = Relay::new(model.map(str::to_owned));
+        let mut relay = Relay::new(model.map(str::to_owned), Bytes::new());
         let (mut sent, mut end) = (Vec::new(), None);
         for pair in cuts.windows(2) {
             match relay.push(bytes.slice(pair[0]..pair[1])) {

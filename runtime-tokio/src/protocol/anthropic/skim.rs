@@ -94,6 +94,8 @@ impl<'a> Found<'a> {
                 b"messages" => found.first_user = first_user(&mut walk)?,
                 b"system" => found.system = Some(walk.raw()?),
                 b"tools" => found.tools = Some(walk.raw()?),
+                // Some upstreams take these for the real ones; they were not what was scheduled.
+                other if scheduled(other) => return Err(Broken),
                 _ => {
                     walk.value()?;
                 }
@@ -126,6 +128,11 @@ impl<'a> Found<'a> {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Whether a member's name is one that scheduling goes by, but for its case.
+fn scheduled(name: &[u8]) -> bool {
+    [&b"model"[..], b"stream"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn user_id<'a>(walk: &mut Walk<'a>) -> Result<Option<Cow<'a, str>>, Broken> {
@@ -201,6 +208,8 @@ mod tests {
             "{\"model\":\"m\",\"stream\":null}",
             "{\"model\":\"m\",\"stream\":true,\"stream\":false}",
             "{\"model\":\"m\"} x",
+            "{\"model\":\"m\",\"Model\":\"n\"}",
+            "{\"model\":\"m\",\"STREAM\":true}",
             "{\"model\":\"m\" \"stream\":true}",
             "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\"},]}",
             "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":1}}}",
