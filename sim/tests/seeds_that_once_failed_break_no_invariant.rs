@@ -14,6 +14,8 @@ fn seeds_that_once_failed() {
         (Preset::Seed, 220_396),
         // A fault that kept a request from asking was told as a wait for an account.
         (Preset::Fair, 237_583),
+        // All the time there was went by with accounts that were full or shut.
+        (Preset::Seed, 330_581),
     ];
     for (preset, seed) in seeds {
         let scenario = Scenario::generate(seed, preset);

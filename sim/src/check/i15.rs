@@ -196,10 +196,14 @@ impl Owners {
                 "it was never told that all is shut",
             ),
             Verdict::AccountLineFull => must(told.full[1], "no account's line was full"),
-            // The account's share of all waiting may be used up before its first answer.
+            // The account's share of all waiting may be used up before its first answer: by waiting
+            // for the user, or by accounts that were full or shut.
             Verdict::AccountWaitTimeout => must(
-                if told.waiting[1] { certain(false) } else { told.waiting[0] && !fault }
-                    || stood_still,
+                if told.waiting[1] {
+                    certain(false)
+                } else {
+                    (told.waiting[0] || told.full[1] || told.shut) && !fault
+                } || stood_still,
                 "it was not told to wait for an account",
             ),
             Verdict::StoreUnavailable => {
