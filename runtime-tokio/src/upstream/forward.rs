@@ -3,7 +3,10 @@
 //! Whatever happens before the first semantic byte is handed to the client is only a failed
 //! attempt; what happens afterwards is told to the client in the stream.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +15,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{HeaderMap, Method, Request, Response, Version};
 use sluice_engine::{AccountId, Attempt, Outcome};
 use sluice_storage::Watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::link::Exchange;
 use super::relay::{Relay, Step};
@@ -158,12 +161,21 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
 
     /// The next piece of the answer; `None` at its proper end.
     async fn chunk(&self, exchange: &mut Exchange<N>, by: Instant) -> Result<Option<Bytes>, ()> {
-        let deadline = by.min(Clock::after(self.worker.idle_timeout));
-        match timeout_at(deadline, exchange.chunk()).await {
-            Ok(None) => Ok(None),
-            Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
-            Ok(Some(Err(_))) | Err(_) => Err(()),
-        }
+        let mut chunk = pin!(exchange.chunk());
+        let mut too_late = pin!(None);
+        poll_fn(|cx| {
+            if let Poll::Ready(chunk) = chunk.as_mut().poll(cx) {
+                return Poll::Ready(chunk.transpose().map_err(drop));
+            }
+            // What is there already needs no deadline, and no look at the clock.
+            if too_late.is_none() {
+                let deadline = by.min(Clock::after(self.worker.idle_timeout));
+                too_late.set(Some(sleep_until(deadline)));
+            }
+            let too_late = too_late.as_mut().as_pin_mut().expect("it has just been set");
+            too_late.poll(cx).map(|()| Err(()))
+        })
+        .await
     }
 
     /// A plain answer is held until it is whole, if it is not too long: then an upstream that
