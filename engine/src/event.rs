@@ -10,10 +10,6 @@ use crate::time::Span;
 
 /// One input of the engine. Times of successive events never go back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a survey is moved a few times a request; boxing it would cost an allocation each"
-)]
 pub enum Event {
     /// A parsed, authenticated request. `req` is minted by the caller, strictly increasing per engine.
     Arrived {

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -92,7 +93,8 @@ pub struct Worker<N: Net, S: Watch> {
     pub(crate) ping_interval: Duration,
     patience: Patience,
     connections_max: usize,
-    index: usize,
+    /// What the names of its requests begin with.
+    id_prefix: String,
     minted: Cell<u64>,
     phase: watch::Receiver<Phase>,
 }
@@ -103,6 +105,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 const HEADERS_INLINE: usize = 100;
 /// What is read of a connection at once. It stays with the connection while its request waits.
 pub(crate) const READ_BYTES_MAX: usize = 128 * 1024;
+/// Digits of the largest number.
+const DIGITS_MAX: usize = 20;
 /// After a connection could not be accepted.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long the last words of what was cut off may take.
@@ -125,6 +129,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
         let worker = Rc::new(Self {
             pool: Pool::new(upstream, directory.tls.clone()),
             driver: Driver::start(engine, store, clock, directory),
+            id_prefix: format!("req_{:x}-{index}-", clock.start().0),
             local: Local::new(shared, index),
             idle_timeout: ms(upstream.idle_timeout_ms),
             total_timeout: ms(upstream.total_timeout_ms),
@@ -136,7 +141,6 @@ impl<N: Net, S: Watch> Worker<N, S> {
             },
             connections_max: limits.connections_max.div_ceil(config.server.workers),
             config,
-            index,
             minted: Cell::new(0),
             phase,
         });
@@ -284,8 +288,10 @@ impl<N: Net, S: Watch> Worker<N, S> {
     /// A new request's name: unlike any other of this process, and hardly like one of another.
     pub(crate) fn mint_id(&self) -> String {
         self.minted.set(self.minted.get() + 1);
-        let start = self.driver.clock.start().0;
-        format!("req_{start:x}-{}-{}", self.index, self.minted.get())
+        let mut id = String::with_capacity(self.id_prefix.len() + DIGITS_MAX);
+        id.push_str(&self.id_prefix);
+        write!(id, "{}", self.minted.get()).expect("memory takes what is written");
+        id
     }
 }
 

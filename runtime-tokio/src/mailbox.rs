@@ -72,6 +72,11 @@ impl Mailbox {
         }
     }
 
+    /// Its reader is running, and looks in again before it waits: until then nobody needs to be woken.
+    pub(crate) fn attended(&self) {
+        drop(self.waker.take());
+    }
+
     /// The next command.
     pub(crate) async fn next(&self) -> Command {
         poll_fn(|cx| match self.take() {

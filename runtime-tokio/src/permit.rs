@@ -121,6 +121,7 @@ impl<S: Watch> Permit<S> {
             if matches!(outcome, Outcome::Completed) {
                 self.decided.set(true);
             }
+            self.live.mailbox.attended();
             self.driver.event(Event::Ended { req: self.live.req, attempt, outcome });
         }
     }

@@ -210,7 +210,8 @@ fn result_words(result: &Result<StoreReply, StoreFault>) -> String {
 }
 
 fn reply_words(reply: &StoreReply) -> String {
-    if let StoreReply::Surveyed(Surveyed { best, first, home, open, opens_in }) = reply {
+    if let StoreReply::Surveyed(surveyed) = reply {
+        let Surveyed { best, first, home, open, opens_in } = &**surveyed;
         let best: Vec<_> = best.iter().map(|c| (c.account.0, c.load_pct)).collect();
         let first = first.map(|a| a.0);
         let home = home.map(|h| (h.account.0, h.state, h.line));

@@ -4,6 +4,7 @@
 //! `resync` are the life of sessions, `health` is the fold, `survey` ranks, `define` takes rosters
 //! in.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -203,7 +204,8 @@ impl Ledger {
             StoreOp::Enter(enter) => self.enter(enter),
             StoreOp::Leave { lease, mark, fence } => self.leave(lease, mark, fence),
             StoreOp::Survey { pool, model, session, excluded, best } => {
-                StoreReply::Surveyed(self.survey(now, pool, model, session, &excluded, best))
+                let surveyed = self.survey(now, pool, model, session, &excluded, best);
+                StoreReply::Surveyed(Box::new(surveyed))
             }
             StoreOp::Session { key, change, if_home } => {
                 StoreReply::Home(self.sessions.apply(self.raw, key, change, if_home))

@@ -5,6 +5,7 @@
 //! request still claims. Asking and waiting are in `asking`, selection in `choosing`, the upstream
 //! attempt in `serving`.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
@@ -49,14 +50,10 @@ pub(crate) enum Stage {
 
 /// What is known of the pool.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a survey is moved a few times a request; boxing it would cost an allocation each"
-)]
 pub(crate) enum Survey {
     None,
     Asked(Ask),
-    Known(Surveyed),
+    Known(Box<Surveyed>),
 }
 
 /// One live request.

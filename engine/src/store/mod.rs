@@ -16,6 +16,7 @@
 //! Patience: the ticket is removed. Ttl: the lease is removed and its gate settled. Opening: the
 //! account is settled.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -266,10 +267,6 @@ pub enum StoreOp {
 
 /// What the store answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a survey is moved a few times a request; boxing it would cost an allocation each"
-)]
 pub enum StoreReply {
     /// The named node has no live session. Final for that node.
     Lost,
@@ -325,8 +322,8 @@ pub enum StoreReply {
     },
     /// `Enter`: the lease has left before.
     Left,
-    /// `Survey`.
-    Surveyed(Surveyed),
+    /// `Survey`. Boxed, because every other answer is small, and all are moved about.
+    Surveyed(Box<Surveyed>),
     /// `Session`: the home now.
     Home(Option<AccountId>),
     /// `Reap`.

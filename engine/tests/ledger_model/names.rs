@@ -110,7 +110,9 @@ impl Names {
             StoreReply::Waiting { position, tag, opens_in } => {
                 StoreReply::Waiting { position, tag: self.tag(tag), opens_in }
             }
-            StoreReply::Surveyed(surveyed) => StoreReply::Surveyed(self.surveyed(surveyed)),
+            StoreReply::Surveyed(surveyed) => {
+                StoreReply::Surveyed(Box::new(self.surveyed(*surveyed)))
+            }
             reply @ (StoreReply::Lost
             | StoreReply::Done
             | StoreReply::Full

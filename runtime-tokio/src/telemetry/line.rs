@@ -9,22 +9,29 @@ use super::Entry;
 /// The status of a request whose client went away before there was a head.
 const STATUS_LEFT: u16 = 499;
 
+/// What stands before a field's value; the fields before it are ended by its comma.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 impl Entry {
     /// Adds its line.
     pub(super) fn write_line(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
         push_time(out, self.arrived);
         out.push(b'"');
-        text(out, "request_id", Some(&self.request_id));
-        text(out, "path", self.path.get().map(String::as_str));
+        text(out, key!("request_id"), Some(&self.request_id));
+        text(out, key!("path"), self.path.get().map(String::as_str));
         let owner = self.owner.get();
         let user = owner.and_then(|owner| self.directory.users.get(&owner.user));
-        text(out, "user", user.map(|user| &*user.name));
+        text(out, key!("user"), user.map(|user| &*user.name));
         let group = owner.and_then(|owner| self.directory.groups.get(&owner.group));
-        text(out, "group", group.map(String::as_str));
+        text(out, key!("group"), group.map(String::as_str));
         if let Some(model) = self.model.get() {
-            text(out, "model", Some(model));
-            key(out, "stream");
+            text(out, key!("model"), Some(model));
+            out.extend_from_slice(key!("stream").as_bytes());
             out.extend_from_slice(if self.stream.get() { b"true" } else { b"false" });
         }
         let ended = self.ended.borrow();
@@ -34,19 +41,19 @@ impl Entry {
             self.write_way(out, *verdict, trail);
         }
         let total = self.gone.get().since(self.arrived);
-        number(out, "total_ms", total.as_ms());
+        number(out, key!("total_ms"), total.as_ms());
         if trail.is_some() {
             let usage = self.usage.get();
-            number(out, "input_tokens", usage.input_tokens);
-            number(out, "output_tokens", usage.output_tokens);
-            number(out, "cache_read_tokens", usage.cache_read_input_tokens);
-            number(out, "cache_write_tokens", usage.cache_creation_input_tokens);
+            number(out, key!("input_tokens"), usage.input_tokens);
+            number(out, key!("output_tokens"), usage.output_tokens);
+            number(out, key!("cache_read_tokens"), usage.cache_read_input_tokens);
+            number(out, key!("cache_write_tokens"), usage.cache_creation_input_tokens);
         }
-        number(out, "bytes_in", self.bytes_in.get());
-        number(out, "bytes_out", self.bytes_out.get());
-        text(out, "upstream_id", self.upstream_id.borrow().as_deref());
+        number(out, key!("bytes_in"), self.bytes_in.get());
+        number(out, key!("bytes_out"), self.bytes_out.get());
+        text(out, key!("upstream_id"), self.upstream_id.borrow().as_deref());
         if let Some(trail) = trail {
-            key(out, "trail");
+            out.extend_from_slice(key!("trail").as_bytes());
             out.push(b'"');
             self.push_trail(out, trail);
             out.push(b'"');
@@ -60,7 +67,7 @@ impl Entry {
             0 => STATUS_LEFT,
             status => status,
         };
-        number(out, "status", status.into());
+        number(out, key!("status"), status.into());
         let (owner, name, number) = if self.shut_down.get() {
             ("policy", "shutting_down", None)
         } else if let Some(verdict) = verdict {
@@ -75,8 +82,8 @@ impl Entry {
                 500.. => ("policy", "refused", None),
             }
         };
-        text(out, "owner", Some(owner));
-        key(out, "verdict");
+        text(out, key!("owner"), Some(owner));
+        out.extend_from_slice(key!("verdict").as_bytes());
         out.push(b'"');
         push_name(out, name, number);
         out.push(b'"');
@@ -91,13 +98,13 @@ impl Entry {
             way.account
         };
         let account = account.and_then(|id| self.directory.accounts.get(&id));
-        text(out, "account", account.map(|account| &*account.name));
-        number(out, "attempts", way.attempts);
-        number(out, "queue_ms", way.queue.as_ms());
-        number(out, "schedule_ms", way.schedule.as_ms());
-        number(out, "upstream_ms", way.upstream.as_ms());
+        text(out, key!("account"), account.map(|account| &*account.name));
+        number(out, key!("attempts"), way.attempts);
+        number(out, key!("queue_ms"), way.queue.as_ms());
+        number(out, key!("schedule_ms"), way.schedule.as_ms());
+        number(out, key!("upstream_ms"), way.upstream.as_ms());
         if let Some(at) = way.started {
-            number(out, "first_token_ms", at.since(self.arrived).as_ms());
+            number(out, key!("first_token_ms"), at.since(self.arrived).as_ms());
         }
     }
 
@@ -291,24 +298,18 @@ const fn passed_name(why: Passed) -> &'static str {
     }
 }
 
-fn key(out: &mut Vec<u8>, key: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(key.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
 /// A field, if there is a value.
-fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+fn text(out: &mut Vec<u8>, key: &str, value: Option<&str>) {
     if let Some(value) = value {
-        key(out, name);
+        out.extend_from_slice(key.as_bytes());
         out.push(b'"');
         push_escaped(out, value);
         out.push(b'"');
     }
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    key(out, name);
+fn number(out: &mut Vec<u8>, key: &str, value: u64) {
+    out.extend_from_slice(key.as_bytes());
     push_number(out, value);
 }
 
@@ -322,17 +323,20 @@ fn push_name(out: &mut Vec<u8>, name: &str, number: Option<u16>) {
 
 /// The inside of a JSON string.
 fn push_escaped(out: &mut Vec<u8>, text: &str) {
-    for &byte in text.as_bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-            }
-            0x20.. => out.push(byte),
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        out.extend_from_slice(&rest[..at]);
+        let byte = rest[at];
+        if byte < 0x20 {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            out.extend_from_slice(b"\\u00");
+            out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        } else {
+            out.extend_from_slice(&[b'\\', byte]);
         }
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
 }
 
 fn push_number(out: &mut Vec<u8>, number: u64) {

@@ -18,6 +18,7 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::unconstrained;
 
 use super::connect::{Connected, Stream};
 use crate::net::Net;
@@ -159,15 +160,14 @@ impl<N: Net> Link<N> {
             }
             Self::Http1 { sender, connection } => (sender, connection),
         };
-        let mut answer = pin!(sender.send_request(request));
+        // It comes by what the connection does here and by nothing else: it needs to wake nobody. A
+        // budget would.
+        let mut answer = pin!(unconstrained(sender.send_request(request)));
         poll_fn(|cx| {
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                return Poll::Ready(answer);
-            }
             if connection.as_mut().is_some_and(|c| c.as_mut().poll(cx).is_ready()) {
                 *connection = None;
             }
-            answer.as_mut().poll(cx)
+            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         })
         .await
     }

@@ -83,7 +83,8 @@ impl<N: Net> Pool<N> {
                 done => return done,
             }
         }
-        let link = self.open(id, account, by).await?;
+        // Seldom needed, and large: in the future of every request it would be moved about.
+        let link = Box::pin(self.open(id, account, by)).await?;
         self.send_on(link, &request, by).await
     }
 

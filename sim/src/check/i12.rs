@@ -156,7 +156,10 @@ mod tests {
         let mut kit = Kit::new();
         kit.launch().arrive(1, 1).survey(1);
         let home = Home { account: AccountId(1), state: HomeState::Full, line: 0 };
-        kit.tell(1, StoreReply::Surveyed(Surveyed { home: Some(home), ..Surveyed::default() }));
+        kit.tell(
+            1,
+            StoreReply::Surveyed(Box::new(Surveyed { home: Some(home), ..Surveyed::default() })),
+        );
         kit
     }
 

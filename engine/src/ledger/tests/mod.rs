@@ -173,7 +173,7 @@ impl Store {
         let op =
             StoreOp::Survey { pool: POOL, model: MODEL, session: None, excluded: vec![], best: 8 };
         match self.apply(op) {
-            StoreReply::Surveyed(surveyed) => surveyed,
+            StoreReply::Surveyed(surveyed) => *surveyed,
             other => panic!("{other:?}"),
         }
     }

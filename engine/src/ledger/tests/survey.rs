@@ -9,7 +9,7 @@ fn survey(store: &mut Store, session: bool, excluded: &[AccountId], best: u8) ->
     let session = session.then_some(KEY);
     let excluded = excluded.to_vec();
     match store.apply(StoreOp::Survey { pool: POOL, model: MODEL, session, excluded, best }) {
-        StoreReply::Surveyed(surveyed) => surveyed,
+        StoreReply::Surveyed(surveyed) => *surveyed,
         other => panic!("{other:?}"),
     }
 }

@@ -152,7 +152,7 @@ impl Naive {
             let mut then = self.clone();
             then.raw = then.raw.max(now);
             let found = then.survey(*pool, *model, *session, excluded, usize::from(*best));
-            return (StoreReply::Surveyed(found), Vec::new());
+            return (StoreReply::Surveyed(Box::new(found)), Vec::new());
         }
         let advance = now.since(self.raw);
         self.raw = self.raw + advance;

@@ -8,6 +8,12 @@ use super::masks::{BLOCK, brackets, quotes};
 
 /// Behind the closing quote of the string whose text begins at `from`.
 pub(super) fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
+    // Most strings are short names and ids, without any escape.
+    let first = from + memchr::memchr2(b'"', b'\\', &bytes[from..])?;
+    if bytes[first] == b'"' {
+        return Some(first + 1);
+    }
+    let from = first;
     let mut escapes = Escapes::default();
     let end = blocks(&bytes[from..], |block| {
         let (quote, backslash) = quotes(block);
@@ -98,7 +104,12 @@ impl Strings {
     #[inline]
     fn next(&mut self, block: &[u8; BLOCK]) -> u64 {
         let (quote, backslash) = quotes(block);
-        let inside = parity(quote & !self.escapes.next(backslash)) ^ self.within;
+        let quote = quote & !self.escapes.next(backslash);
+        if quote == 0 {
+            // Text within a string, for the most part.
+            return self.within;
+        }
+        let inside = parity(quote) ^ self.within;
         self.within = (inside as i64 >> 63) as u64;
         inside
     }

@@ -129,7 +129,7 @@ impl<'a> Walk<'a> {
     /// A number, `true`, `false` or `null`.
     fn plain(&mut self) -> Result<(), Broken> {
         let start = self.at;
-        let belongs = |b: &&u8| b.is_ascii_alphanumeric() || b"+-.".contains(b);
+        let belongs = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
         self.at += self.bytes[start..].iter().take_while(belongs).count();
         let value = &self.bytes[start..self.at];
         serde_json::from_slice::<IgnoredAny>(value).map(drop).map_err(|_| Broken)
@@ -138,7 +138,7 @@ impl<'a> Walk<'a> {
     /// The next byte that is no white space.
     fn peek(&mut self) -> Option<u8> {
         let rest = &self.bytes[self.at..];
-        let space = rest.iter().take_while(|b| b" \t\r\n".contains(b)).count();
+        let space = rest.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n')).count();
         self.at += space;
         rest.get(space).copied()
     }
