@@ -166,9 +166,10 @@ def test_twenty_at_once_are_served_by_two(running):
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: client.messages.create(**HELLO), range(20)))
     assert [answer.stop_reason for answer in answers] == ["end_turn"] * 20
-    seen = [running.seen(key) for key in ("few-1", "few-2")]
+    # One may not have been asked at all: it is one conversation, and has a home.
+    seen = [seen for key in ("few-1", "few-2") if (seen := running.seen(key))]
     assert sum(key["requests"] for key in seen) == 20
-    assert [key["open_max"] for key in seen] == [1, 1]
+    assert {key["open_max"] for key in seen} == {1}
 
 
 def test_the_async_client(running):
