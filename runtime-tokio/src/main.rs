@@ -11,8 +11,8 @@ use sluice_runtime_tokio::auth::KeyHash;
 use sluice_runtime_tokio::config::Config;
 use sluice_runtime_tokio::{demo, mock, serve, telemetry};
 
-/// Many small pieces live as long as a request: the system's allocator takes twice as long for them,
-/// and gives less memory back after a rush.
+/// Many small pieces live as long as a request: the system's allocator took a larger share of its time
+/// for them.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
