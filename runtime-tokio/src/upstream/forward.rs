@@ -8,9 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{HeaderMap, Method, Request, Response, Version};
+use hyper::header::CONTENT_TYPE;
+use hyper::{HeaderMap, Response};
 use sluice_engine::{AccountId, Attempt, Outcome};
 use sluice_storage::Watch;
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::classify::{classify, hidden};
 use super::headers;
 use super::link::Exchange;
+use super::outgoing::Outgoing;
 use super::pool::NoAnswer;
 use super::relay::{Relay, Step};
 use crate::clock::Clock;
@@ -127,27 +127,8 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let body = self.asked.body_for(account.upstream_model(&self.asked.model));
         // Gone only after an answer has begun, and then nobody is asked again.
         let body = body.unwrap_or_default();
-        let request = |http2| self.request(account, &body, http2);
-        self.worker.pool.send(self.account, account, request, total).await
-    }
-
-    /// The request as this account's upstream is to see it. Its credential goes nowhere else.
-    fn request(&self, account: &Account, body: &Bytes, http2: bool) -> Request<Full<Bytes>> {
-        let target = &account.target;
-        let mut request = Request::new(Full::new(body.clone()));
-        *request.method_mut() = Method::POST;
-        let mut headers = headers::up(&self.asked.headers);
-        debug_assert!(!headers.contains_key(AUTHORIZATION), "no client credential passes");
-        headers.insert(headers::API_KEY, target.key.clone());
-        if http2 {
-            *request.uri_mut() = target.uri.clone();
-            *request.version_mut() = Version::HTTP_2;
-        } else {
-            *request.uri_mut() = target.path.clone();
-            headers.insert(HOST, target.host.clone());
-        }
-        *request.headers_mut() = headers;
-        request
+        let request = Outgoing { target: &account.target, client: &self.asked.headers, body };
+        self.worker.pool.send(self.account, account, &request, total).await
     }
 
     async fn refused(

@@ -1,30 +1,27 @@
 //! One connection to an upstream, and the exchanges on it.
 //!
-//! An HTTP/1.1 connection carries one exchange at a time and has no task of its own: whoever waits
-//! for an answer on it polls it, and dropping the exchange closes it at once, in the middle of
-//! whatever it was doing. An HTTP/2 connection carries many, in a task of its own; dropping an
-//! exchange resets its stream.
+//! An HTTP/1.1 connection carries one exchange at a time; dropping the exchange closes it. An HTTP/2
+//! connection carries many, in a task of its own; dropping an exchange resets its stream.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::Response;
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::{http1, http2};
-use hyper::{Request, Response};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::task::unconstrained;
 
 use super::connect::{Connected, Stream};
+use super::http1::{self, Failed, Scratch};
+use super::outgoing::Outgoing;
 use crate::net::Net;
 
-type Io<N> = TokioIo<Stream<<N as Net>::Stream>>;
-type Http1<N> = http1::Connection<Io<N>, Full<Bytes>>;
 type Sender2 = http2::SendRequest<Full<Bytes>>;
 
 /// Exchanges at once on one HTTP/2 connection, if the upstream allows so many.
@@ -40,11 +37,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 /// A connection, as one exchange has it.
 pub(crate) enum Link<N: Net> {
     /// All of it.
-    Http1 {
-        sender: http1::SendRequest<Full<Bytes>>,
-        /// `None` once it has ended.
-        connection: Option<Pin<Box<Http1<N>>>>,
-    },
+    Http1(Box<http1::Connection<Stream<N::Stream>>>),
     /// A share of it.
     Http2 { sender: Sender2, _share: Share },
 }
@@ -95,12 +88,15 @@ pub(crate) enum Opened<N: Net> {
 }
 
 /// Shakes hands as far as HTTP needs it.
-pub(crate) async fn open<N: Net>(connected: Connected<N::Stream>) -> hyper::Result<Opened<N>> {
-    let io = TokioIo::new(connected.stream);
+pub(crate) async fn open<N: Net>(
+    connected: Connected<N::Stream>,
+    scratch: &Scratch,
+) -> hyper::Result<Opened<N>> {
     if !connected.http2 {
-        let (sender, connection) = http1::handshake(io).await?;
-        return Ok(Opened::Own(Link::Http1 { sender, connection: Some(Box::pin(connection)) }));
+        let connection = http1::Connection::new(connected.stream, scratch.clone());
+        return Ok(Opened::Own(Link::Http1(Box::new(connection))));
     }
+    let io = TokioIo::new(connected.stream);
     let mut builder = http2::Builder::new(OnThisThread);
     builder.timer(TokioTimer::new());
     builder.keep_alive_interval(SIGN_OF_LIFE).keep_alive_timeout(SIGN_OF_LIFE);
@@ -130,84 +126,77 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for OnThisThread {
 }
 
 impl<N: Net> Link<N> {
-    /// Lets the connection do what it can.
-    fn poll(&mut self, cx: &mut Context<'_>) {
-        if let Self::Http1 { connection, .. } = self
-            && connection.as_mut().is_some_and(|c| c.as_mut().poll(cx).is_ready())
-        {
-            *connection = None;
-        }
-    }
-
     /// Whether a request may be sent, as far as is known without waiting.
     pub(crate) fn usable(&mut self) -> bool {
-        self.poll(&mut Context::from_waker(Waker::noop()));
         match self {
-            Self::Http1 { sender, connection } => connection.is_some() && sender.is_ready(),
+            Self::Http1(connection) => connection.usable(),
             Self::Http2 { sender, .. } => !sender.is_closed(),
         }
     }
 
     /// Sends a request and waits for the answer's head.
     pub(crate) async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> hyper::Result<Response<Incoming>> {
-        let (sender, connection) = match self {
+        mut self,
+        request: &Outgoing<'_>,
+    ) -> Result<(Response<()>, Exchange<N>), SendError> {
+        match &mut self {
+            Self::Http1(connection) => {
+                let head = connection.send(request.http1_head(), request.body.clone()).await;
+                let head = head.map_err(SendError::Http1)?;
+                Ok((head, Exchange { link: self, body: None }))
+            }
             Self::Http2 { sender, .. } => {
-                sender.ready().await?;
-                return sender.send_request(request).await;
+                sender.ready().await.map_err(SendError::Http2)?;
+                let sent = sender.send_request(request.http2()).await;
+                let (head, body) = sent.map_err(SendError::Http2)?.into_parts();
+                Ok((Response::from_parts(head, ()), Exchange { link: self, body: Some(body) }))
             }
-            Self::Http1 { sender, connection } => (sender, connection),
-        };
-        // It comes by what the connection does here and by nothing else: it needs to wake nobody. A
-        // budget would.
-        let mut answer = pin!(unconstrained(sender.send_request(request)));
-        poll_fn(|cx| {
-            if connection.as_mut().is_some_and(|c| c.as_mut().poll(cx).is_ready()) {
-                *connection = None;
-            }
-            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        })
-        .await
+        }
     }
 }
+
+/// Why there is no answer's head.
+pub(crate) enum SendError {
+    Http1(Failed),
+    Http2(hyper::Error),
+}
+
+/// The answer broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BrokenOff;
 
 /// A request that has been answered, whose answer is being read.
 pub(crate) struct Exchange<N: Net> {
     pub(crate) link: Link<N>,
-    body: Incoming,
+    /// In HTTP/2, apart from the connection.
+    body: Option<Incoming>,
 }
 
 impl<N: Net> Exchange<N> {
-    pub(crate) const fn new(link: Link<N>, body: Incoming) -> Self {
-        Self { link, body }
-    }
-
     /// The next piece of the answer; `None` at its proper end.
-    pub(crate) async fn chunk(&mut self) -> Option<hyper::Result<Bytes>> {
-        poll_fn(|cx| match self.poll_body(cx) {
-            Poll::Pending => {
-                self.link.poll(cx);
-                self.poll_body(cx)
+    pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, BrokenOff>> {
+        poll_fn(|cx| match (&mut self.link, &mut self.body) {
+            (Link::Http1(connection), _) => {
+                connection.poll_chunk(cx).map(|chunk| chunk.map(|data| data.map_err(|_| BrokenOff)))
             }
-            ready @ Poll::Ready(_) => ready,
+            (Link::Http2 { .. }, Some(body)) => poll_body(body, cx),
+            (Link::Http2 { .. }, None) => Poll::Ready(None),
         })
         .await
     }
+}
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Bytes>>> {
-        while let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            match frame {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
-                    // Trailers say nothing to us.
-                    Ok(_) | Err(_) => {}
-                },
-            }
+fn poll_body(body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+    while let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+        match frame {
+            None => return Poll::Ready(None),
+            Some(Err(_)) => return Poll::Ready(Some(Err(BrokenOff))),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => return Poll::Ready(Some(Ok(data))),
+                // Trailers say nothing to us.
+                Ok(_) | Err(_) => {}
+            },
         }
-        Poll::Pending
     }
+    Poll::Pending
 }

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Request, Response};
+use hyper::Response;
 use sluice_engine::AccountId;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::connect;
-use super::link::{Exchange, Link, Opened, Shared, open};
+use super::http1::{Failed, Scratch};
+use super::link::{Exchange, Link, Opened, SendError, Shared, open};
+use super::outgoing::Outgoing;
 use super::tls::Tls;
 use crate::clock::Clock;
 use crate::config;
@@ -35,6 +35,7 @@ pub(crate) enum NoAnswer {
 pub(crate) struct Pool<N: Net> {
     kept: RefCell<BTreeMap<AccountId, Kept<N>>>,
     tls: Tls,
+    scratch: Scratch,
     idle_max: usize,
     idle_time: Duration,
     connect_timeout: Duration,
@@ -60,6 +61,7 @@ impl<N: Net> Pool<N> {
         Self {
             kept: RefCell::default(),
             tls,
+            scratch: Scratch::new(),
             idle_max: config.idle_connections_max,
             idle_time: Duration::from_millis(config.idle_connection_ms),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms),
@@ -74,18 +76,18 @@ impl<N: Net> Pool<N> {
         &self,
         id: AccountId,
         account: &Account,
-        request: impl Fn(bool) -> Request<Full<Bytes>>,
+        request: &Outgoing<'_>,
         by: Instant,
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
         if let Some(link) = self.take(id) {
-            match self.send_on(link, &request, by).await {
+            match self.send_on(link, request, by).await {
                 Err(NoAnswer::Stale) => {}
                 done => return done,
             }
         }
         // Seldom needed, and large: in the future of every request it would be moved about.
         let link = Box::pin(self.open(id, account, by)).await?;
-        self.send_on(link, &request, by).await
+        self.send_on(link, request, by).await
     }
 
     async fn open(
@@ -97,7 +99,7 @@ impl<N: Net> Pool<N> {
         let opening = async {
             let proxy = account.proxy.as_ref();
             let connected = connect::<N>(&account.endpoint, proxy, &self.tls).await?;
-            open::<N>(connected).await.map_err(std::io::Error::other)
+            open::<N>(connected, &self.scratch).await.map_err(std::io::Error::other)
         };
         let failed = |why: &dyn std::fmt::Display| {
             tracing::warn!(account = &*account.name, %why, "no connection to the upstream");
@@ -122,24 +124,22 @@ impl<N: Net> Pool<N> {
 
     async fn send_on(
         &self,
-        mut link: Link<N>,
-        request: impl Fn(bool) -> Request<Full<Bytes>>,
+        link: Link<N>,
+        request: &Outgoing<'_>,
         by: Instant,
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
-        let http2 = matches!(link, Link::Http2 { .. });
         let began = Clock::after(Duration::ZERO);
-        match timeout_at(by.min(began + self.header_timeout), link.send(request(http2))).await {
-            Err(_) => Err(NoAnswer::HeadTimeout),
-            Ok(Err(error)) => {
-                let at_once = !http2 && Clock::after(Duration::ZERO) < began + CLOSED_WITHIN;
-                let stale = error.is_canceled() || at_once && !error.is_parse();
-                Err(if stale { NoAnswer::Stale } else { NoAnswer::Broken })
-            }
-            Ok(Ok(response)) => {
-                let (parts, body) = response.into_parts();
-                Ok((Response::from_parts(parts, ()), Exchange::new(link, body)))
-            }
-        }
+        let sent = timeout_at(by.min(began + self.header_timeout), link.send(request)).await;
+        sent.map_err(|_| NoAnswer::HeadTimeout)?.map_err(|error| {
+            let stale = match error {
+                SendError::Http1(Failed::Unanswered) => {
+                    Clock::after(Duration::ZERO) < began + CLOSED_WITHIN
+                }
+                SendError::Http1(Failed::Broken) => false,
+                SendError::Http2(error) => error.is_canceled(),
+            };
+            if stale { NoAnswer::Stale } else { NoAnswer::Broken }
+        })
     }
 
     /// The connection kept last of those that can still be used.
@@ -164,7 +164,7 @@ impl<N: Net> Pool<N> {
     /// Keeps the connection of an answer that has been read to its end.
     pub(crate) fn keep(&self, id: AccountId, exchange: Exchange<N>) {
         let mut link = exchange.link;
-        let own = matches!(link, Link::Http1 { .. });
+        let own = matches!(link, Link::Http1(_));
         if !own || !link.usable() || self.idle_max == 0 {
             return;
         }

@@ -13,9 +13,7 @@ const PATH: &str = "/v1/messages";
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Target {
-    /// As HTTP/1.1 names it: the path alone.
-    pub(crate) path: Uri,
-    /// As HTTP/2 names it: with scheme and host.
+    /// With scheme and host, as HTTP/2 names it; HTTP/1.1 names its path alone.
     pub(crate) uri: Uri,
     /// The `host` header of HTTP/1.1.
     pub(crate) host: HeaderValue,
@@ -32,14 +30,13 @@ impl Target {
         let Endpoint { prefix, .. } = endpoint;
         let scheme = if endpoint.tls { "https" } else { "http" };
         let authority = endpoint.authority();
-        let uri = |text: String| text.parse().map_err(|e| ("base_url", format!("{text}: {e}")));
+        let uri = format!("{scheme}://{authority}{prefix}{PATH}");
         let key = HeaderValue::try_from(key.expose());
         let mut key =
             key.map_err(|_| ("api_key", "must be visible ASCII characters".to_owned()))?;
         key.set_sensitive(true);
         Ok(Self {
-            path: uri(format!("{prefix}{PATH}"))?,
-            uri: uri(format!("{scheme}://{authority}{prefix}{PATH}"))?,
+            uri: uri.parse().map_err(|e| ("base_url", format!("{uri}: {e}")))?,
             host: HeaderValue::try_from(&authority)
                 .map_err(|e| ("base_url", format!("{authority}: {e}")))?,
             key,

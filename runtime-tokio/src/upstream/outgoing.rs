@@ -1,0 +1,60 @@
+//! A request, as either version of HTTP puts it.
+//!
+//! **Architecture Invariant:** of a client's headers only those that may pass do, and the only
+//! credential is the account's, beside its only host.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
+use hyper::{HeaderMap, Method, Request, Version};
+
+use super::headers;
+use super::target::Target;
+
+/// Bytes of a usual head, so that it needs not grow.
+const HEAD_BYTES_USUAL: usize = 1024;
+
+/// See the module's documentation.
+#[derive(Clone)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) target: &'a Target,
+    /// What the client sent.
+    pub(crate) client: &'a HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Outgoing<'_> {
+    /// What comes before the body in HTTP/1.1.
+    pub(crate) fn http1_head(&self) -> Bytes {
+        let target = self.target;
+        let mut head = Vec::with_capacity(HEAD_BYTES_USUAL);
+        let path = target.uri.path_and_query().map_or("/", |path| path.as_str());
+        for part in ["POST ", path, " HTTP/1.1\r\n"] {
+            head.extend_from_slice(part.as_bytes());
+        }
+        let length = HeaderValue::from(self.body.len());
+        let own =
+            [(&HOST, &target.host), (&headers::API_KEY, &target.key), (&CONTENT_LENGTH, &length)];
+        for (name, value) in own.into_iter().chain(headers::up(self.client)) {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                head.extend_from_slice(part);
+            }
+        }
+        head.extend_from_slice(b"\r\n");
+        head.into()
+    }
+
+    /// All of it, as HTTP/2 has it.
+    pub(crate) fn http2(&self) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.target.uri.clone();
+        *request.version_mut() = Version::HTTP_2;
+        let headers = request.headers_mut();
+        for (name, value) in headers::up(self.client) {
+            headers.append(name.clone(), value.clone());
+        }
+        headers.insert(headers::API_KEY, self.target.key.clone());
+        request
+    }
+}
