@@ -26,6 +26,9 @@ const TIME_ALLOWED: Duration = Duration::from_secs(60);
 const RATE_MIN: usize = 32 * 1024;
 /// The most memory that is set aside before anything has come, however much is announced.
 const RESERVED_MAX: usize = 1024 * 1024;
+/// A body that comes in one piece of this size stays where it was read into. A smaller one is copied
+/// from there: its connection can go on using the buffer, of which it would keep much more.
+const SHARED_MIN: usize = 16 * 1024;
 
 const FAILED: ApiError = ApiError::invalid("Failed to read request body");
 
@@ -94,6 +97,9 @@ impl Body {
                 // and not much for who only announces much.
                 held = announced.unwrap_or_default().min(RESERVED_MAX);
                 parked.grow(held + buffer, limits.parked_bytes_max)?;
+                if announced == Some(data.len()) && data.len() >= SHARED_MIN {
+                    return Ok((data, parked));
+                }
                 bytes.reserve(held);
             }
             let more = (bytes.len() + data.len()).saturating_sub(held);
@@ -138,8 +144,11 @@ impl Body {
                 self.stage.unread(false);
                 Ok(None)
             }
-            // Trailers say nothing to us.
-            Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+            Some(Ok(frame)) => {
+                self.stage.unread(!self.incoming.is_end_stream());
+                // Trailers say nothing to us.
+                Ok(Some(frame.into_data().unwrap_or_default()))
+            }
             Some(Err(_)) => Err(FAILED),
         }
     }

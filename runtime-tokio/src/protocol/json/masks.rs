@@ -1,8 +1,8 @@
 //! Sixty-four bytes at a time: where the characters stand that give JSON its structure.
 //!
-//! A mask has one bit for each byte of a block, the lowest for the first. Written so that the
-//! compiler makes vector code of it on every target. The processor's own instruction for masks would
-//! save a quarter of a skip's time, but calling it takes `unsafe` or a crate that hides it.
+//! A mask has one bit for each byte of a block, the lowest for the first.
+
+use wide::u8x16;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 64;
@@ -24,39 +24,13 @@ pub(super) fn brackets(block: &[u8; BLOCK]) -> (u64, u64) {
 /// Where a byte is `byte`, once the bits of `with` are set in it.
 #[inline]
 fn equal(block: &[u8; BLOCK], with: u8, byte: u8) -> u64 {
-    // Each row of eight bytes marks its hits in a bit of its own, so that all rows fit in one.
-    let mut hits = [0; BLOCK];
-    for at in 0..BLOCK {
-        hits[at] = if block[at] | with == byte { ROW[at] } else { 0 };
-    }
-    let (rows, _) = hits.as_chunks::<8>();
-    transposed(rows.iter().fold(0, |all, row| all | u64::from_le_bytes(*row)))
-}
-
-/// The bit of the row in which each byte of a block stands.
-const ROW: [u8; BLOCK] = {
-    let mut row = [0; BLOCK];
-    let mut at = 0;
-    while at < BLOCK {
-        row[at] = 1 << (at / 8);
-        at += 1;
-    }
-    row
-};
-
-/// A square of eight by eight bits with its rows as columns: halves swapped in ever larger squares.
-#[inline]
-const fn transposed(mut bits: u64) -> u64 {
-    let mut at = 0;
-    while at < 3 {
-        let (shift, upper) =
-            [(7, 0x00aa_00aa_00aa_00aa), (14, 0x0000_cccc_0000_cccc), (28, 0x0000_0000_f0f0_f0f0)]
-                [at];
-        let differ = (bits ^ (bits >> shift)) & upper;
-        bits ^= differ ^ (differ << shift);
-        at += 1;
-    }
-    bits
+    let (with, byte) = (u8x16::splat(with), u8x16::splat(byte));
+    let (quarters, _) = block.as_chunks::<16>();
+    let masks = quarters.iter().map(|quarter| {
+        let hits = (u8x16::new(*quarter) | with).simd_eq(byte);
+        u64::from(hits.to_bitmask())
+    });
+    masks.rev().fold(0, |all, mask| all << 16 | mask)
 }
 
 #[cfg(test)]
