@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::executor::Hands;
 use crate::permit::Live;
+use crate::vital::spawn_vital;
 
 /// See the module's documentation.
 pub struct Driver<S> {
@@ -62,8 +63,8 @@ impl<S: Watch> Driver<S> {
             armed: Cell::new(None),
             rearm: Notify::new(),
         });
-        drop(tokio::task::spawn_local(driver.clone().hear_grants(grants)));
-        drop(tokio::task::spawn_local(driver.clone().keep_time()));
+        spawn_vital("grants", driver.clone().hear_grants(grants));
+        spawn_vital("timers", driver.clone().keep_time());
         driver.event(Event::Tick);
         driver
     }

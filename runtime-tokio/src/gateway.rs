@@ -34,6 +34,7 @@ use crate::shared::{Local, Shared};
 use crate::stall::{Patience, Stage, StallGuard};
 use crate::telemetry::AccessLog;
 use crate::upstream::pool::Pool;
+use crate::vital::spawn_vital;
 
 /// How far the gateway's end has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +146,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
             phase,
         });
         let sweeper = worker.clone();
-        drop(tokio::task::spawn_local(async move { sweeper.pool.sweep().await }));
+        spawn_vital("sweeper", async move { sweeper.pool.sweep().await });
         worker
     }
 

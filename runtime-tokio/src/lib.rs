@@ -24,4 +24,5 @@ pub mod shared;
 mod stall;
 pub mod telemetry;
 pub mod upstream;
+mod vital;
 pub mod wire;
