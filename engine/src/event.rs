@@ -115,7 +115,8 @@ pub enum Outcome {
         /// What the upstream said, if it said.
         retry_after: Option<Span>,
     },
-    /// A plain 5xx.
+    /// A plain 5xx, or what amounts to one: after all of the request was sent, no answer that is of use
+    /// came (502), or none in time (504).
     ServerError {
         /// The HTTP status, 500-599.
         status: u16,
@@ -125,7 +126,7 @@ pub enum Outcome {
         /// The HTTP status.
         status: u16,
     },
-    /// No usable answer: connect, TLS, a reset, or a deadline, before the first semantic byte.
+    /// The request could not be sent: no connection, or one that was closed already.
     Unreachable,
     /// The answer broke off or stalled after the first semantic byte.
     Truncated,

@@ -164,3 +164,20 @@ fn a_request_that_is_wrong_is_refused_once_in_the_upstreams_words() {
         world
     });
 }
+
+#[test]
+fn a_request_that_no_upstream_survives_does_not_walk_the_pool() {
+    for (fault, stream) in [(Fault::Reset, true), (Fault::Truncate, false)] {
+        let names = ["a", "b", "c", "d", "e"];
+        let plan = names.iter().fold(Plan::default().user("alice", 2, ""), |plan, name| {
+            let bad = Behaviour { faults: vec![(1000, fault.clone())], ..named(name) };
+            plan.account(name, 2, bad, "")
+        });
+        run(plan, async move |world| {
+            assert_eq!(world.ask("alice", &hello(stream)).await.status(), 502);
+            let asked = names.map(|name| world.mock.stats(&format!("mock-{name}")).requests);
+            assert_eq!(asked.iter().sum::<u64>(), 3, "the first, and two more");
+            world
+        });
+    }
+}

@@ -64,7 +64,8 @@ fn of_one_that_was_served_by_the_second_account() {
             }
             assert!(line["bytes_out"].as_u64() > Some(100), "{line}");
             let trail = line["trail"].as_str().unwrap_or_default();
-            for part in ["arrived@", "forwarded:1:one@", "ended:1:unreachable@", "started:2@"] {
+            for part in ["arrived@", "forwarded:1:one@", "ended:1:server_error_502@", "started:2@"]
+            {
                 assert!(trail.contains(part), "{part} in {trail}");
             }
         }

@@ -33,7 +33,7 @@ pub fn classify(
         }
         500..=599 => Outcome::ServerError { status },
         // Neither an answer nor an error: nothing that a client could use.
-        _ => Outcome::Unreachable,
+        _ => Outcome::ServerError { status: 502 },
     };
     (outcome, None)
 }
@@ -134,7 +134,7 @@ mod tests {
         for status in [500, 502, 503, 504] {
             assert_eq!(outcome(status, None), Outcome::ServerError { status });
         }
-        assert_eq!(outcome(302, None), Outcome::Unreachable);
+        assert_eq!(outcome(302, None), Outcome::ServerError { status: 502 });
     }
 
     #[test]

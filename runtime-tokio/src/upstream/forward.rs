@@ -38,6 +38,12 @@ const ANSWER_BYTES_HELD_MAX: usize = 4 * 1024 * 1024;
 /// How long an upstream may take to end a stream whose last event has come.
 const AFTERWORD: Duration = Duration::from_secs(2);
 
+/// What no answer, or none that is of use, amounts to once an upstream has been sent a request. It may
+/// be the request's own fault, so that this counts as a 5xx does, of which few are tried elsewhere.
+const NO_GOOD: Outcome = Outcome::ServerError { status: 502 };
+/// The same for one that did not come in time.
+const TOO_LATE: Outcome = Outcome::ServerError { status: 504 };
+
 /// How an attempt ended.
 pub(crate) struct End {
     pub(crate) outcome: Outcome,
@@ -93,8 +99,11 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let Some(account) = self.worker.driver.directory.accounts.get(&self.account) else {
             return Ok(Outcome::Unreachable.into());
         };
-        let Ok((head, exchange)) = self.send(account, total).await else {
-            return Ok(Outcome::Unreachable.into());
+        let (head, exchange) = match self.send(account, total).await {
+            Ok(answered) => answered,
+            Err(NoAnswer::Connect) => return Ok(Outcome::Unreachable.into()),
+            Err(NoAnswer::Stale | NoAnswer::Broken) => return Ok(NO_GOOD.into()),
+            Err(NoAnswer::HeadTimeout) => return Ok(TOO_LATE.into()),
         };
         let id = head.headers().get(headers::UPSTREAM_ID).and_then(|id| id.to_str().ok());
         self.asked.log.upstream_id(id.map(str::to_owned));
@@ -107,7 +116,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let media = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
         if !media.trim().eq_ignore_ascii_case(wanted) {
             // Not the kind of answer that was asked for: nothing that the client could read.
-            return Ok(Outcome::Unreachable.into());
+            return Ok(NO_GOOD.into());
         }
         let model = account.upstream_model(&self.asked.model).map(|_| self.asked.model.clone());
         if stream {
@@ -190,7 +199,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             match self.chunk(&mut exchange, total).await {
                 Ok(Some(chunk)) => held.push(chunk),
                 Ok(None) => break true,
-                Err(()) => return Ok(Outcome::Unreachable.into()),
+                Err(()) => return Ok(NO_GOOD.into()),
             }
             if held.len() > ANSWER_BYTES_HELD_MAX {
                 break false;
@@ -200,7 +209,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let usage = Usage::of_answer(&held);
         if whole && usage.is_none() {
             // HTTP was told that it is whole, and it is not.
-            return Ok(Outcome::Unreachable.into());
+            return Ok(NO_GOOD.into());
         }
         let mut response = Response::new(());
         *response.status_mut() = head.status();
@@ -280,7 +289,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let outcome = match (relay.stopped(), relay.started()) {
             (true, _) => Outcome::Completed,
             (false, true) => Outcome::Truncated,
-            (false, false) => Outcome::Unreachable,
+            (false, false) => NO_GOOD,
         };
         Ok(outcome.into())
     }

@@ -87,7 +87,9 @@ impl<N: Net> Pool<N> {
         }
         // Seldom needed, and large: in the future of every request it would be moved about.
         let link = Box::pin(self.open(id, account, by)).await?;
-        self.send_on(link, request, by).await
+        // A new connection has no reason to be closed but this request.
+        let sent = self.send_on(link, request, by).await;
+        sent.map_err(|why| if why == NoAnswer::Stale { NoAnswer::Broken } else { why })
     }
 
     async fn open(

@@ -80,7 +80,7 @@ impl Relay {
             return Step::Send(Bytes::new());
         }
         let Ok(whole) = self.splitter.push(chunk) else {
-            return self.give_up(&[], Outcome::Unreachable, None);
+            return self.give_up(&[], Outcome::ServerError { status: 502 }, None);
         };
         let mut edited = Edited { whole: &whole, bytes: BytesMut::new(), done: 0 };
         let (mut content, mut end) = (self.started, whole.len());
