@@ -4,6 +4,7 @@
 pub mod config;
 pub mod engine_events;
 pub mod ledger_ops;
+pub mod scenario;
 pub mod skim;
 pub mod sse;
 

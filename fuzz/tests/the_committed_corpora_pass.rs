@@ -28,6 +28,11 @@ fn engine_events() {
 }
 
 #[test]
+fn scenario() {
+    replay("scenario", sluice_fuzz::scenario::run);
+}
+
+#[test]
 fn config() {
     replay("config", sluice_fuzz::config::run);
 }
