@@ -7,7 +7,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
-use sluice_runtime_tokio::protocol::anthropic::{MODEL_BYTES_MAX, Skim};
+use sluice_runtime_tokio::protocol::MODEL_BYTES_MAX;
+use sluice_runtime_tokio::protocol::anthropic::Skim;
 use sluice_runtime_tokio::protocol::json;
 
 /// Runs one input.

@@ -3,7 +3,8 @@
 
 use arbitrary::Unstructured;
 use bytes::Bytes;
-use sluice_runtime_tokio::protocol::anthropic::Usage;
+use sluice_runtime_tokio::protocol::Protocol;
+use sluice_runtime_tokio::protocol::answer::Usage;
 use sluice_runtime_tokio::protocol::sse::{self, Splitter};
 use sluice_runtime_tokio::upstream::relay::{Relay, Step};
 
@@ -60,7 +61,7 @@ fn relay(
     stream: &Bytes,
     lengths: &[usize],
 ) -> (Vec<u8>, Option<Step>, [bool; 2], Usage) {
-    let mut relay = Relay::new(model.map(str::to_owned), Bytes::new());
+    let mut relay = Relay::new(Protocol::Anthropic, model.map(str::to_owned), Bytes::new());
     let (mut sent, mut end) = (Vec::new(), None);
     for piece in pieces(stream, lengths) {
         match relay.push(piece) {

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use sluice_engine::roster::{self, Platform, Pool, PoolKey, Roster};
+use sluice_engine::roster::{self, Pool, PoolKey, Roster};
 use sluice_engine::{AccountId, GroupId, ModelId, PoolId, UserId};
 
 use crate::auth::{KeyOwner, Keys};
-use crate::config::{self, Config, ConfigError, Finding};
+use crate::config::{self, Config, ConfigError, Finding, PlatformName};
 use crate::upstream::target::Target;
 use crate::upstream::tls::Tls;
 
@@ -107,7 +107,7 @@ impl Account {
         let proxy = account.proxy.as_ref().map(Proxy::parse).transpose();
         Ok(Self {
             name: account.name.clone(),
-            target: Target::new(&account.base_url, &account.api_key)?,
+            target: Target::new(account.platform, &account.base_url, &account.api_key)?,
             endpoint: account.base_url.clone(),
             proxy: proxy.map_err(|why| ("proxy", why))?,
             models: account.models.clone(),
@@ -184,41 +184,53 @@ fn roster(config: &Config, pools: BTreeMap<PoolKey, Pool>) -> Roster {
     }
 }
 
-/// One pool for every model that some account of a group names, and one for all others.
+/// For each group and platform: one pool for every model that some account names, and one for all
+/// others.
 fn pools(config: &Config) -> (BTreeMap<PoolKey, Pool>, BTreeMap<PoolId, String>) {
     let (mut pools, mut names) = (BTreeMap::new(), BTreeMap::new());
     for group in &config.groups {
-        let accounts: Vec<_> =
-            config.accounts.iter().filter(|a| a.groups.contains(&group.name)).collect();
-        let named = accounts.iter().flat_map(|a| a.models.keys());
-        let models: BTreeSet<Option<&String>> = named.map(Some).chain([None]).collect();
-        for model in models {
-            let serves = |a: &&&config::Account| {
-                a.models.is_empty() || model.is_some_and(|model| a.models.contains_key(model))
-            };
-            let members: Vec<_> =
-                accounts.iter().filter(serves).map(|a| account_id(&a.name)).collect();
-            if members.is_empty() {
-                continue;
+        for &(word, platform) in PlatformName::WORDS {
+            let belongs =
+                |a: &&config::Account| a.groups.contains(&group.name) && a.platform == platform;
+            let accounts: Vec<_> = config.accounts.iter().filter(belongs).collect();
+            for (model, members) in members_by_model(&accounts) {
+                // A model's name is at least one character long, so that nothing else is "".
+                let model_name = model.map_or("", String::as_str);
+                let id = PoolId(digest(&["pool", &group.name, word, model_name]));
+                let shown = if model_name.is_empty() { "*" } else { model_name };
+                names.insert(id, format!("{}/{}/{shown}", group.name, word));
+                let key = PoolKey {
+                    group: group_id(&group.name),
+                    platform: platform.into(),
+                    model: model.map(|name| model_id(name)),
+                };
+                pools.insert(key, Pool { id, members });
             }
-            // A model's name is at least one character long, so that nothing else is "".
-            let model_name = model.map_or("", String::as_str);
-            let id = PoolId(digest(&["pool", &group.name, "anthropic", model_name]));
-            let shown = if model_name.is_empty() { "*" } else { model_name };
-            names.insert(id, format!("{}/anthropic/{shown}", group.name));
-            let key = PoolKey {
-                group: group_id(&group.name),
-                platform: Platform::Anthropic,
-                model: model.map(|name| model_id(name)),
-            };
-            pools.insert(key, Pool { id, members });
         }
     }
     (pools, names)
 }
 
+/// Who serves each model that some of these accounts name, and who serves all others.
+fn members_by_model<'a>(
+    accounts: &[&'a config::Account],
+) -> BTreeMap<Option<&'a String>, Vec<AccountId>> {
+    let named = accounts.iter().flat_map(|a| a.models.keys());
+    let models: BTreeSet<Option<&String>> = named.map(Some).chain([None]).collect();
+    let members = |model: Option<&String>| {
+        let serves = |a: &&&config::Account| {
+            a.models.is_empty() || model.is_some_and(|model| a.models.contains_key(model))
+        };
+        accounts.iter().filter(serves).map(|a| account_id(&a.name)).collect::<Vec<_>>()
+    };
+    let all = models.into_iter().map(|model| (model, members(model)));
+    all.filter(|(_, members)| !members.is_empty()).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use sluice_engine::roster::Platform;
+
     use super::*;
 
     #[test]

@@ -318,7 +318,8 @@ macro_rules! words {
         }
 
         impl $name {
-            const WORDS: &[(&str, Self)] = &[$(($word, Self::$variant)),*];
+            /// All of them, each as it is written.
+            pub const WORDS: &[(&str, Self)] = &[$(($word, Self::$variant)),*];
         }
 
         impl Default for $name {

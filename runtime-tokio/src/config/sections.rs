@@ -33,6 +33,8 @@ section! {
         default policy: Knobs = Knobs::stand_in();
         /// The access log.
         default log: Log = Log::default();
+        /// Requests of the Responses protocol.
+        default openai: OpenAi = OpenAi::default();
         /// Who may use which accounts.
         required groups: Vec<Group>;
         /// Who may ask.
@@ -129,6 +131,15 @@ section! {
 }
 
 section! {
+    /// See [`Config::openai`].
+    OpenAi {
+        /// What `instructions` a request gets whose client sent none and is not the Codex command
+        /// line.
+        optional default_instructions: String;
+    }
+}
+
+section! {
     /// A group: the accounts that its users' keys may use.
     Group {
         /// Its name.
@@ -216,6 +227,8 @@ words! {
     PlatformName {
         /// The Messages protocol.
         Anthropic = "anthropic",
+        /// The Responses protocol.
+        OpenAi = "openai",
     }
 }
 
@@ -223,6 +236,7 @@ impl From<PlatformName> for Platform {
     fn from(name: PlatformName) -> Self {
         match name {
             PlatformName::Anthropic => Self::Anthropic,
+            PlatformName::OpenAi => Self::OpenAi,
         }
     }
 }
@@ -234,6 +248,12 @@ impl Default for Limits {
 }
 
 impl Default for Upstream {
+    fn default() -> Self {
+        Self::stand_in()
+    }
+}
+
+impl Default for OpenAi {
     fn default() -> Self {
         Self::stand_in()
     }

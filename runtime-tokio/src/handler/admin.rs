@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::directory::Directory;
 use crate::gateway::{ACCEPT_PAUSE, Phase};
 use crate::net::Net;
+use crate::protocol::Protocol;
 use crate::protocol::error::ApiError;
 use crate::shared::Shared;
 use crate::wire::Answer;
@@ -64,17 +65,25 @@ fn handle<S: Watch>(request: &Request<Incoming>, desk: &Desk<S>) -> Response<Ans
     let (status, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/debug/gates") => match desk.store.view() {
             Some(view) => (200, gates(&view, &desk.directory).to_string()),
-            None => (503, ApiError::new(503, "api_error", "The store cannot tell").to_json()),
+            None => (
+                503,
+                ApiError::new(503, "api_error", "The store cannot tell")
+                    .to_json(Protocol::Anthropic),
+            ),
         },
         (&Method::GET, "/debug/runtime") => {
             let mut view = desk.shared.view();
             view["phase"] = desk.phase.borrow().name().into();
             (200, view.to_string())
         }
-        (_, "/debug/gates" | "/debug/runtime") => {
-            (405, ApiError::new(405, "invalid_request_error", "Method not allowed").to_json())
+        (_, "/debug/gates" | "/debug/runtime") => (
+            405,
+            ApiError::new(405, "invalid_request_error", "Method not allowed")
+                .to_json(Protocol::Anthropic),
+        ),
+        (_, _) => {
+            (404, ApiError::new(404, "not_found_error", "Not found").to_json(Protocol::Anthropic))
         }
-        (_, _) => (404, ApiError::new(404, "not_found_error", "Not found").to_json()),
     };
     let json = HeaderValue::from_static("application/json");
     let response = Response::builder().status(status).header(CONTENT_TYPE, json);

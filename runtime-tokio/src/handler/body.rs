@@ -154,6 +154,11 @@ impl Body {
     }
 }
 
+/// A request that comes with the gateway's end is not begun with.
+pub(crate) fn not_too_late<N: Net, S: Watch>(worker: &Worker<N, S>) -> Result<(), ApiError> {
+    if worker.phase() == Phase::Closing { Err(SHUTTING_DOWN) } else { Ok(()) }
+}
+
 /// Returns when the next piece has taken too long, or all of them together.
 async fn too_slow<N: Net, S: Watch>(worker: &Worker<N, S>, began: Instant, read: usize) {
     let idle = Duration::from_millis(worker.config.limits.body_idle_timeout_ms);

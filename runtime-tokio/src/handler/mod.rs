@@ -16,18 +16,21 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use sluice_storage::Watch;
 
 use self::body::Body;
+use crate::auth::KeyOwner;
 use crate::gateway::{Phase, Worker};
 use crate::net::Net;
 use crate::protocol::error::ApiError;
-use crate::protocol::json;
+use crate::protocol::{Protocol, json};
 use crate::stall::Stage;
 use crate::telemetry::AccessLog;
-use crate::upstream::headers::UPSTREAM_ID;
+use crate::upstream::headers::upstream_id;
 use crate::wire::Answer;
 
 pub mod admin;
 pub(crate) mod body;
 pub(crate) mod messages;
+pub(crate) mod responses;
+mod serving;
 
 /// The name of a request in answers and logs.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,6 +53,7 @@ const CORS_MAX_AGE_SECS: u64 = 86_400;
 
 /// A request that was understood, as attempts need it.
 pub(crate) struct Asked {
+    pub(crate) protocol: Protocol,
     /// Gone once the answer has begun: nobody will be asked again.
     body: RefCell<Option<(Bytes, body::Parked)>>,
     pub(crate) headers: HeaderMap,
@@ -124,25 +128,59 @@ async fn route<N: Net, S: Watch>(
 ) -> Response<Answer> {
     let (method, path) = (request.method(), request.uri().path());
     let post = method == Method::POST;
+    let protocol = spoken_at(path);
     if let Err(error) = check_size(request.headers(), &worker.config.limits) {
         log.path(path);
-        return refuse(&error, &log);
+        return refuse(protocol, &error, &log);
     }
-    if post && path == "/v1/messages" {
-        return messages::messages(worker, request, log).await;
+    match path {
+        "/v1/messages" if post => {
+            let understood = messages::understand(&worker, request, &log).await;
+            return serving::answer(worker, protocol, understood, &log).await;
+        }
+        "/v1/responses" | "/responses" | "/openai/v1/responses" if post => {
+            log.path(path);
+            let understood = responses::understand(&worker, request, &log).await;
+            return serving::answer(worker, protocol, understood, &log).await;
+        }
+        _ => log.path(path),
     }
-    log.path(path);
     match path {
         _ if method == Method::OPTIONS => preflight(&log),
         "/api/event_logging/batch" if post => {
             request.into_body().discard(&worker, TELEMETRY_BYTES_MAX).await;
             empty(StatusCode::OK, &log)
         }
-        "/v1/messages" | "/api/event_logging/batch" | "/livez" | "/readyz" | "/health" => {
-            refuse(&ApiError::new(405, "invalid_request_error", "Method not allowed"), &log)
+        "/v1/messages"
+        | "/v1/responses"
+        | "/responses"
+        | "/openai/v1/responses"
+        | "/api/event_logging/batch"
+        | "/livez"
+        | "/readyz"
+        | "/health" => {
+            let error = ApiError::new(405, "invalid_request_error", "Method not allowed");
+            refuse(protocol, &error, &log)
         }
-        _ => refuse(&ApiError::new(404, "not_found_error", "Not found"), &log),
+        _ => refuse(protocol, &ApiError::new(404, "not_found_error", "Not found"), &log),
     }
+}
+
+/// What a client of this path speaks, whether or not it is right.
+fn spoken_at(path: &str) -> Protocol {
+    if path.ends_with("/responses") { Protocol::OpenAi } else { Protocol::Anthropic }
+}
+
+/// Whose key this is.
+fn owner<N: Net, S: Watch>(
+    worker: &Worker<N, S>,
+    head: &hyper::http::request::Parts,
+    log: &AccessLog,
+) -> Result<KeyOwner, ApiError> {
+    let query = head.uri.query().unwrap_or_default();
+    let owner = worker.driver.directory.keys.authenticate(&head.headers, query)?;
+    log.owner(owner);
+    Ok(owner)
 }
 
 /// What machines that watch over the gateway ask for.
@@ -227,19 +265,23 @@ fn head_of(status: u16, kind: &'static str, request_id: &str) -> Response<()> {
 }
 
 /// The head and body of an error.
-pub(crate) fn error_response(error: &ApiError, request_id: &str) -> (Response<()>, Bytes) {
+pub(crate) fn error_response(
+    protocol: Protocol,
+    error: &ApiError,
+    request_id: &str,
+) -> (Response<()>, Bytes) {
     let mut response = head_of(error.status, "application/json", request_id);
     // Where clients of the protocol look for it; an upstream's answer brings its own.
-    response.headers_mut().insert(UPSTREAM_ID, id_header(request_id));
+    response.headers_mut().insert(upstream_id(protocol), id_header(request_id));
     if let Some(secs) = error.retry_after {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(secs));
     }
-    (response, Bytes::from(error.to_json()))
+    (response, Bytes::from(error.to_json(protocol)))
 }
 
 /// An error as a whole answer.
-pub(crate) fn refuse(error: &ApiError, log: &AccessLog) -> Response<Answer> {
-    let (head, body) = error_response(error, &log.request_id);
+pub(crate) fn refuse(protocol: Protocol, error: &ApiError, log: &AccessLog) -> Response<Answer> {
+    let (head, body) = error_response(protocol, error, &log.request_id);
     log.status(error.status);
     log.bytes_out(body.len() as u64);
     head.map(|()| Answer::whole(body))

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use crate::protocol::sse;
+use crate::protocol::{Protocol, sse};
 use crate::wire::{Answer, CutOff, Wire, respond};
 
 use super::behaviour::{Behaviour, Fault};
@@ -55,16 +55,24 @@ impl Mock {
     ) -> Result<Response<Answer>, Reset> {
         let (head, body) = request.into_parts();
         match (&head.method, head.uri.path()) {
-            (&Method::POST, "/v1/messages") => self.messages(head, body).await,
+            (&Method::POST, "/v1/messages") => self.generate(Protocol::Anthropic, head, body).await,
+            (&Method::POST, "/v1/responses") => self.generate(Protocol::OpenAi, head, body).await,
             (&Method::GET, "/") => Ok(answer(200, "text/html; charset=utf-8", page::html(&self))),
             (&Method::GET, "/_mock/stats") => Ok(json_answer(200, &page::stats(&self))),
             (&Method::GET, "/_mock/left") => Ok(json_answer(200, &page::left(&self))),
             (&Method::POST, "/_mock/release") => Ok(self.release(&head)),
-            (_, _) => Ok(error_answer(404, "not_found_error", "no such path")),
+            (_, _) => Ok(error_answer(Protocol::Anthropic, 404, "not_found_error", "no such path")),
         }
     }
 
-    async fn messages(&self, head: Parts, body: Incoming) -> Result<Response<Answer>, Reset> {
+    async fn generate(
+        &self,
+        protocol: Protocol,
+        head: Parts,
+        body: Incoming,
+    ) -> Result<Response<Answer>, Reset> {
+        let error_answer =
+            |status, kind: &str, message: &str| error_answer(protocol, status, kind, message);
         let key = key_of(&head.headers);
         let Some((key, behaviour)) = key.and_then(|key| Some((key, self.behaviour(key)?))) else {
             return Ok(error_answer(401, "authentication_error", "invalid x-api-key"));
@@ -92,9 +100,9 @@ impl Mock {
             refusal.headers_mut().insert(RETRY_AFTER, OVER_LIMIT_RETRY_SECS.into());
             return Ok(finish(&open, refusal));
         }
-        let asked = serde_json::from_slice::<Asked>(&body).map_err(|error| error.to_string());
+        let asked = Asked::read(protocol, &body).map_err(|error| error.to_string());
         let understood = asked.and_then(|asked| {
-            let story = Story::new(&asked, &body, &behaviour, open.n)?;
+            let story = Story::new(protocol, &asked, &body, &behaviour, open.n)?;
             Ok((asked.stream, story))
         });
         let (stream, story) = match understood {
@@ -110,7 +118,7 @@ impl Mock {
 
     /// Lets go so many of the requests that a key's behaviour holds, also such as come later.
     fn release(&self, head: &Parts) -> Response<Answer> {
-        let refuse = |why: &str| error_answer(BAD.0, BAD.1, why);
+        let refuse = |why: &str| error_answer(Protocol::Anthropic, BAD.0, BAD.1, why);
         let n = match head.uri.query() {
             None => Some(1),
             Some(query) => query.strip_prefix("n=").and_then(|n| n.parse().ok()),
@@ -180,7 +188,7 @@ async fn tell(
             return Ok(finish(&open, json_answer(200, &story.plain())));
         }
         Some(Fault::Status(status, kind, retry_after)) => {
-            let mut refusal = error_answer(status, kind, SAYS_SO);
+            let mut refusal = error_answer(story.protocol(), status, kind, SAYS_SO);
             if let Some(secs) = retry_after {
                 refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from(secs));
             }
@@ -213,7 +221,7 @@ async fn tell(
         return Ok(begin(open, |wire, open| say(story, pace, ending, wire, open)).await);
     }
     if let Ending::Error(kind) = ending {
-        return Ok(finish(&open, error_answer(500, kind, SAYS_SO)));
+        return Ok(finish(&open, error_answer(story.protocol(), 500, kind, SAYS_SO)));
     }
     Ok(begin(open, |wire, open| half(story, ending, wire, open)).await)
 }
@@ -256,8 +264,7 @@ async fn say(
         }
         if let Some((_, ending)) = ending.take_if(|(after, _)| n >= *after) {
             if let Ending::Error(kind) = ending {
-                let error = json!({"type": kind, "message": SAYS_SO});
-                send(&json!({"type": "error", "error": error})).await;
+                send(&error_event(story.protocol(), kind)).await;
             }
             return leave(ending, &open).await;
         }
@@ -311,6 +318,20 @@ fn json_answer(status: u16, body: &Value) -> Response<Answer> {
     answer(status, "application/json", body.to_string())
 }
 
-fn error_answer(status: u16, kind: &str, message: &str) -> Response<Answer> {
-    json_answer(status, &json!({"type": "error", "error": {"type": kind, "message": message}}))
+fn error_answer(protocol: Protocol, status: u16, kind: &str, message: &str) -> Response<Answer> {
+    let error = json!({"type": kind, "message": message});
+    let body = match protocol {
+        Protocol::Anthropic => json!({"type": "error", "error": error}),
+        Protocol::OpenAi => json!({"error": error}),
+    };
+    json_answer(status, &body)
+}
+
+fn error_event(protocol: Protocol, kind: &str) -> Value {
+    match protocol {
+        Protocol::Anthropic => {
+            json!({"type": "error", "error": {"type": kind, "message": SAYS_SO}})
+        }
+        Protocol::OpenAi => json!({"type": "error", "code": kind, "message": SAYS_SO}),
+    }
 }

@@ -1,4 +1,6 @@
-//! What an answer says: one content block, as a message or as the events of a stream.
+//! What an answer says: one content block, whole or as the events of a stream.
+
+mod responses;
 
 use std::iter;
 
@@ -6,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::behaviour::Behaviour;
+use crate::protocol::Protocol;
 
 /// What of a request matters for its answer.
 #[derive(Deserialize)]
@@ -33,6 +36,17 @@ struct ToolChoice {
 }
 
 impl Asked {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn read(protocol: Protocol, body: &[u8]) -> serde_json::Result<Self> {
+        match protocol {
+            Protocol::Anthropic => serde_json::from_slice(body),
+            Protocol::OpenAi => serde_json::from_slice::<responses::Request>(body).map(Self::from),
+        }
+    }
+
     /// The tool that is to be called, if one is.
     ///
     /// # Errors
@@ -66,6 +80,7 @@ impl Asked {
 
 /// One answer.
 pub(super) struct Story {
+    protocol: Protocol,
     model: String,
     id: String,
     said: Said,
@@ -90,6 +105,7 @@ impl Story {
     /// # Errors
     /// What is wrong with the request.
     pub(super) fn new(
+        protocol: Protocol,
         asked: &Asked,
         body: &[u8],
         behaviour: &Behaviour,
@@ -107,11 +123,26 @@ impl Story {
         };
         let id = format!("msg_mock_{n}");
         let usage = usage(body, said.pieces(), n);
-        Ok(Self { model: asked.model.clone(), id, said, usage })
+        Ok(Self { protocol, model: asked.model.clone(), id, said, usage })
     }
 
     /// The answer as a whole.
     pub(super) fn plain(&self) -> Value {
+        match self.protocol {
+            Protocol::Anthropic => self.whole_message(),
+            Protocol::OpenAi => self.response(),
+        }
+    }
+
+    /// The answer's events, and whether the pace is kept before each.
+    pub(super) fn events(&self) -> Box<dyn Iterator<Item = (Value, bool)> + '_> {
+        match self.protocol {
+            Protocol::Anthropic => Box::new(self.message_events()),
+            Protocol::OpenAi => Box::new(self.response_events()),
+        }
+    }
+
+    fn whole_message(&self) -> Value {
         let content = match &self.said {
             Said::Text { .. } => json!({"type": "text", "text": self.pieces().collect::<String>()}),
             Said::Call { tool, input, .. } => {
@@ -125,8 +156,7 @@ impl Story {
         message
     }
 
-    /// The answer's events, and whether the pace is kept before each.
-    pub(super) fn events(&self) -> impl Iterator<Item = (Value, bool)> {
+    fn message_events(&self) -> impl Iterator<Item = (Value, bool)> {
         let block = match &self.said {
             Said::Text { .. } => json!({"type": "text", "text": ""}),
             Said::Call { tool, .. } => {
@@ -159,9 +189,17 @@ impl Story {
         opening.into_iter().map(at_once).chain(paced).chain(closing.into_iter().map(at_once))
     }
 
+    pub(super) const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// How many events there are before the last.
     pub(super) fn last(&self) -> usize {
-        EVENTS_BEFORE + self.said.pieces() + EVENTS_AFTER - 1
+        let around = match self.protocol {
+            Protocol::Anthropic => EVENTS_BEFORE + EVENTS_AFTER,
+            Protocol::OpenAi => self.events_around(),
+        };
+        around + self.said.pieces() - 1
     }
 
     /// How many events there are before the middle of the content.
@@ -194,7 +232,7 @@ const WORDS: [&str; 7] = ["the", "river", "runs", "through", "every", "open", "g
 const EVENTS_BEFORE: usize = 3;
 /// and after its last.
 const EVENTS_AFTER: usize = 3;
-/// Events before the one that begins the content.
+/// Events before the one that begins the content, in either protocol.
 pub(super) const EVENTS_BEFORE_CONTENT: usize = EVENTS_BEFORE - 1;
 
 impl Said {
@@ -267,7 +305,7 @@ mod tests {
     fn story(request: &Value, behaviour: &Behaviour, n: u64) -> Result<Story, String> {
         let body = request.to_string();
         let asked: Asked = serde_json::from_str(&body).expect("a good request");
-        Story::new(&asked, body.as_bytes(), behaviour, n)
+        Story::new(Protocol::Anthropic, &asked, body.as_bytes(), behaviour, n)
     }
 
     fn weather(choice: &Value) -> Value {
@@ -325,5 +363,31 @@ mod tests {
         };
         assert_eq!(usage(1), (true, false, true, 5));
         assert_eq!(usage(2), (false, true, true, 5));
+    }
+
+    #[test]
+    fn a_story_is_the_same_in_the_words_of_responses() {
+        for (choice, name) in
+            [("none", "response.output_text"), ("required", "response.function_call_arguments")]
+        {
+            let request = json!({"model": "m", "stream": true, "tool_choice": choice, "tools": [
+                {"type": "function", "name": "time", "parameters": {"type": "object",
+                 "properties": {"zone": {"type": "string"}}}}]});
+            let body = request.to_string();
+            let asked = Asked::read(Protocol::OpenAi, body.as_bytes()).expect("a good request");
+            let behaviour = Behaviour::default();
+            let story = Story::new(Protocol::OpenAi, &asked, body.as_bytes(), &behaviour, 1);
+            let story = story.expect("a good request");
+            let events: Vec<Value> = story.events().map(|(event, _)| event).collect();
+            assert_eq!(events.len(), story.last() + 1);
+            assert_eq!(events[story.last()]["response"], story.plain());
+            let delta = format!("{name}.delta");
+            let said = events.iter().filter(|event| event["type"] == *delta);
+            let said: String = said.filter_map(|event| event["delta"].as_str()).collect();
+            let item = &story.plain()["output"][0];
+            let whole =
+                if choice == "none" { &item["content"][0]["text"] } else { &item["arguments"] };
+            assert_eq!(*whole, said);
+        }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use sluice_engine::{Outcome, Span, Verdict};
 
-use super::sse;
+use super::{Protocol, sse};
 
 /// An answer that is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,8 @@ const RETRY_LINE_SECS: u64 = 2;
 
 #[derive(Serialize)]
 struct Envelope<'a> {
-    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
     error: Body<'a>,
 }
 
@@ -78,18 +79,22 @@ impl ApiError {
         Self { message, ..Self::new(413, "invalid_request_error", "") }
     }
 
-    /// The Anthropic shape.
+    /// The protocol's shape.
     #[must_use]
-    pub fn to_json(&self) -> String {
+    pub fn to_json(&self, protocol: Protocol) -> String {
         let error = Body { r#type: &self.kind, message: &self.message };
-        serde_json::to_string(&Envelope { r#type: "error", error })
+        let outer = match protocol {
+            Protocol::Anthropic => Some("error"),
+            Protocol::OpenAi => None,
+        };
+        serde_json::to_string(&Envelope { r#type: outer, error })
             .expect("an envelope of strings always has a JSON form")
     }
 
-    /// The Anthropic shape, as an event of a stream.
+    /// The same, as an event of a stream.
     #[must_use]
-    pub fn to_event(&self) -> Bytes {
-        sse::event("error", &self.to_json())
+    pub fn to_event(&self, protocol: Protocol) -> Bytes {
+        sse::event("error", &self.to_json(protocol))
     }
 
     /// What a client is told of this verdict; `None` when it was served. `refusal` is what the
@@ -226,10 +231,11 @@ mod tests {
     #[test]
     fn a_message_with_quotes_stays_valid_json() {
         let error = ApiError::invalid("say \"no\"\n");
-        let json: serde_json::Value = serde_json::from_str(&error.to_json()).expect("valid");
+        let json: serde_json::Value =
+            serde_json::from_str(&error.to_json(Protocol::Anthropic)).expect("valid");
         assert_eq!(json["error"]["message"], "say \"no\"\n");
         assert_eq!(json["type"], "error");
-        let event = error.to_event();
+        let event = error.to_event(Protocol::Anthropic);
         assert!(event.starts_with(b"event: error\ndata: {"));
         assert_eq!(sse::events(&event).count(), 1);
     }

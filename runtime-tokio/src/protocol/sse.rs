@@ -154,6 +154,13 @@ pub fn event(name: &str, data: &str) -> Bytes {
     Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
 }
 
+/// An event without a name as bytes. `data` holds no line end.
+#[must_use]
+pub fn unnamed(data: &str) -> Bytes {
+    debug_assert!(!data.contains(['\r', '\n']));
+    Bytes::from(format!("data: {data}\n\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

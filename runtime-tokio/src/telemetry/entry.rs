@@ -15,7 +15,7 @@ use sluice_engine::{Time, Verdict};
 use crate::auth::KeyOwner;
 use crate::clock::Clock;
 use crate::directory::Directory;
-use crate::protocol::anthropic::Usage;
+use crate::protocol::answer::Usage;
 use crate::shared::Local;
 
 /// The facts of one request.

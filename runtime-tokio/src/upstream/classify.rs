@@ -8,7 +8,8 @@ use hyper::header::RETRY_AFTER;
 use sluice_engine::store::Scope;
 use sluice_engine::{Outcome, Span, Time};
 
-use crate::protocol::anthropic::{self, UpstreamError};
+use crate::protocol::Protocol;
+use crate::protocol::answer::UpstreamError;
 use crate::protocol::error::{ApiError, refusal_kind};
 
 /// The time at which a limit is reset, in seconds since the Unix epoch.
@@ -18,6 +19,7 @@ const RESET: &str = "anthropic-ratelimit-unified-reset";
 /// refused the request as wrong. `now` counts from the Unix epoch.
 #[must_use]
 pub fn classify(
+    protocol: Protocol,
     status: u16,
     headers: &HeaderMap,
     body: &[u8],
@@ -28,7 +30,7 @@ pub fn classify(
         529 => Outcome::Overloaded { retry_after: retry_after(headers, now) },
         401..=403 => Outcome::Unauthorized { status },
         400..=499 => {
-            let refusal = anthropic::upstream_error(body).map(|error| refusal(status, error));
+            let refusal = protocol.upstream_error(body).map(|error| refusal(status, error));
             return (Outcome::ClientError { status }, refusal);
         }
         500..=599 => Outcome::ServerError { status },
@@ -40,11 +42,11 @@ pub fn classify(
 
 /// What an `error` event before the first semantic byte means.
 #[must_use]
-pub fn classify_event(data: &[u8]) -> Outcome {
-    let error = anthropic::upstream_error(data);
+pub fn classify_event(protocol: Protocol, data: &[u8]) -> Outcome {
+    let error = protocol.upstream_error(data);
     match error.as_ref().map(|error| &*error.kind) {
-        Some("overloaded_error") => Outcome::Overloaded { retry_after: None },
-        Some("rate_limit_error") => {
+        Some("overloaded_error" | "slow_down") => Outcome::Overloaded { retry_after: None },
+        Some("rate_limit_error" | "rate_limit_exceeded") => {
             Outcome::RateLimited { scope: Scope::Account, retry_after: None }
         }
         Some(_) | None => Outcome::ServerError { status: 500 },
@@ -108,7 +110,7 @@ mod tests {
         if let Some((name, value)) = header {
             headers.insert(name, value.parse().expect("a header"));
         }
-        classify(status, &headers, b"", Time(1_000_000)).0
+        classify(Protocol::Anthropic, status, &headers, b"", Time(1_000_000)).0
     }
 
     #[test]
@@ -140,12 +142,15 @@ mod tests {
     #[test]
     fn a_refusal_keeps_the_upstreams_class_and_words() {
         let body = br#"{"type":"error","error":{"type":"not_found_error","message":"model: x"}}"#;
-        let (_, refusal) = classify(404, &HeaderMap::new(), body, Time(0));
+        let (_, refusal) = classify(Protocol::Anthropic, 404, &HeaderMap::new(), body, Time(0));
         let refusal = refusal.expect("a refusal");
         assert_eq!((refusal.status, &*refusal.kind), (404, "not_found_error"));
         assert_eq!(refusal.message, "model: x");
-        assert_eq!(classify(404, &HeaderMap::new(), b"<html>", Time(0)).1, None);
-        assert_eq!(classify(401, &HeaderMap::new(), body, Time(0)).1, None);
+        assert_eq!(
+            classify(Protocol::Anthropic, 404, &HeaderMap::new(), b"<html>", Time(0)).1,
+            None
+        );
+        assert_eq!(classify(Protocol::Anthropic, 401, &HeaderMap::new(), body, Time(0)).1, None);
     }
 
     #[test]
@@ -160,11 +165,14 @@ mod tests {
     #[test]
     fn an_error_event_is_an_outcome() {
         let of = |kind: &str| {
-            classify_event(format!(r#"{{"type":"error","error":{{"type":"{kind}"}}}}"#).as_bytes())
+            classify_event(
+                Protocol::Anthropic,
+                format!(r#"{{"type":"error","error":{{"type":"{kind}"}}}}"#).as_bytes(),
+            )
         };
         assert_eq!(of("overloaded_error"), Outcome::Overloaded { retry_after: None });
         assert!(matches!(of("rate_limit_error"), Outcome::RateLimited { .. }));
         assert_eq!(of("api_error"), Outcome::ServerError { status: 500 });
-        assert_eq!(classify_event(b"x"), Outcome::ServerError { status: 500 });
+        assert_eq!(classify_event(Protocol::Anthropic, b"x"), Outcome::ServerError { status: 500 });
     }
 }

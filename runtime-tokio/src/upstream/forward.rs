@@ -26,7 +26,6 @@ use crate::gateway::Worker;
 use crate::handler::{Asked, REQUEST_ID};
 use crate::net::Net;
 use crate::permit::Permit;
-use crate::protocol::anthropic::Usage;
 use crate::protocol::error::ApiError;
 use crate::protocol::json;
 use crate::wire::{CutOff, Wire};
@@ -105,7 +104,10 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             Err(NoAnswer::Stale | NoAnswer::Broken) => return Ok(NO_GOOD.into()),
             Err(NoAnswer::HeadTimeout) => return Ok(TOO_LATE.into()),
         };
-        let id = head.headers().get(headers::UPSTREAM_ID).and_then(|id| id.to_str().ok());
+        let id = head
+            .headers()
+            .get(headers::upstream_id(self.asked.protocol))
+            .and_then(|id| id.to_str().ok());
         self.asked.log.upstream_id(id.map(str::to_owned));
         if !head.status().is_success() {
             return Ok(self.refused(account, &head, exchange, total).await);
@@ -120,7 +122,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
         let model = account.upstream_model(&self.asked.model).map(|_| self.asked.model.clone());
         if stream {
-            let relay = Relay::new(model, Bytes::copy_from_slice(account.target.key.as_bytes()));
+            let relay = Relay::new(self.asked.protocol, model, account.target.secret());
             self.stream(&head, exchange, relay, total).await
         } else {
             self.plain(&head, exchange, model, total).await
@@ -136,7 +138,9 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let body = self.asked.body_for(account.upstream_model(&self.asked.model));
         // Gone only after an answer has begun, and then nobody is asked again.
         let body = body.unwrap_or_default();
-        let request = Outgoing { target: &account.target, client: &self.asked.headers, body };
+        let Asked { protocol, headers, .. } = self.asked;
+        let request =
+            Outgoing { protocol: *protocol, target: &account.target, client: headers, body };
         self.worker.pool.send(self.account, account, &request, total).await
     }
 
@@ -164,8 +168,8 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             }
         }
         let now = self.worker.driver.clock.now();
-        let body = hidden(&body, account.target.key.as_bytes());
-        let (outcome, refusal) = classify(status, head.headers(), &body, now);
+        let body = hidden(&body, &account.target.secret());
+        let (outcome, refusal) = classify(self.asked.protocol, status, head.headers(), &body, now);
         End { outcome, refusal, told: false }
     }
 
@@ -206,7 +210,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             }
         };
         let held = held.into_bytes();
-        let usage = Usage::of_answer(&held);
+        let usage = self.asked.protocol.usage_of_answer(&held);
         if whole && usage.is_none() {
             // HTTP was told that it is whole, and it is not.
             return Ok(NO_GOOD.into());
@@ -300,14 +304,14 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         self.permit.started(self.attempt);
         if !self.wire.opened() {
             let mut response = self.asked.stream_head();
-            response.headers_mut().extend(headers::down(head.headers()));
+            response.headers_mut().extend(headers::down(self.asked.protocol, head.headers()));
             self.wire.open(response);
         }
         self.asked.log.status(200);
     }
 
     fn head(&self, head: &Response<()>) -> HeaderMap {
-        let mut headers = headers::down(head.headers());
+        let mut headers = headers::down(self.asked.protocol, head.headers());
         headers.insert(REQUEST_ID, self.asked.request_id_header());
         headers
     }

@@ -3,49 +3,74 @@
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-/// The account's credential.
-pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// The upstream's name of a request.
-pub(crate) const UPSTREAM_ID: HeaderName = HeaderName::from_static("request-id");
+use crate::protocol::Protocol;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
-/// Headers of a usual request, so that the map needs not grow.
-const HEADERS_USUAL: usize = 16;
+/// Headers of a usual answer, so that the map needs not grow.
+const HEADERS_USUAL: usize = 4;
 
-fn goes_up(name: &str) -> bool {
+/// The header in which an upstream names a request.
+pub(crate) const fn upstream_id(protocol: Protocol) -> HeaderName {
+    match protocol {
+        Protocol::Anthropic => REQUEST_ID,
+        Protocol::OpenAi => X_REQUEST_ID,
+    }
+}
+
+fn goes_up(protocol: Protocol, name: &str) -> bool {
     match name {
-        "accept"
-        | "accept-language"
-        | "anthropic-beta"
+        "accept" | "accept-language" | "content-type" | "user-agent" => true,
+        "anthropic-beta"
         | "anthropic-dangerous-direct-browser-access"
         | "anthropic-version"
-        | "content-type"
         | "sec-fetch-mode"
-        | "user-agent"
-        | "x-app" => true,
+        | "x-app" => protocol == Protocol::Anthropic,
+        "openai-beta" | "originator" | "session_id" | "session-id" | "x-session-id" => {
+            protocol == Protocol::OpenAi
+        }
         other => other.starts_with("x-stainless-"),
     }
 }
 
+type Pair = (HeaderName, HeaderValue);
+
 /// What an upstream is told if the client does not say otherwise.
-static DEFAULTS: [(HeaderName, HeaderValue); 2] = [
-    (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-    (VERSION, HeaderValue::from_static("2023-06-01")),
-];
+fn defaults(protocol: Protocol) -> &'static [Pair] {
+    static DEFAULTS: [Pair; 2] = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (VERSION, HeaderValue::from_static("2023-06-01")),
+    ];
+    match protocol {
+        Protocol::Anthropic => &DEFAULTS,
+        Protocol::OpenAi => &DEFAULTS[..1],
+    }
+}
 
 /// What goes to the upstream of what a client sent. Never a credential: that is the account's.
-pub(crate) fn up(client: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-    let passed = client.iter().filter(|(name, _)| goes_up(name.as_str()));
-    let unsaid = DEFAULTS.iter().filter(|(name, _)| !client.contains_key(name));
+pub(crate) fn up(
+    protocol: Protocol,
+    client: &HeaderMap,
+) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let passed = client.iter().filter(move |(name, _)| goes_up(protocol, name.as_str()));
+    let unsaid = defaults(protocol).iter().filter(|(name, _)| !client.contains_key(name));
     passed.chain(unsaid.map(|(name, value)| (name, value)))
 }
 
 /// What goes to the client of what an upstream answered.
-pub(crate) fn down(upstream: &HeaderMap) -> HeaderMap {
+pub(crate) fn down(protocol: Protocol, upstream: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(HEADERS_USUAL);
-    for name in [CONTENT_TYPE, UPSTREAM_ID] {
-        if let Some(value) = upstream.get(&name) {
-            headers.insert(name, value.clone());
+    // An answer's `x-request-id` is the gateway's own.
+    let names = [CONTENT_TYPE, REQUEST_ID];
+    let passed = match protocol {
+        Protocol::Anthropic => &names[..],
+        Protocol::OpenAi => &names[..1],
+    };
+    for name in passed {
+        if let Some(value) = upstream.get(name) {
+            headers.insert(name.clone(), value.clone());
         }
     }
     headers
@@ -71,7 +96,8 @@ mod tests {
         ] {
             client.insert(name, HeaderValue::from_static("v"));
         }
-        let mut names: Vec<_> = up(&client).map(|(name, _)| name.as_str()).collect();
+        let mut names: Vec<_> =
+            up(Protocol::Anthropic, &client).map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(
             names,
@@ -92,7 +118,7 @@ mod tests {
         ] {
             upstream.insert(name, HeaderValue::from_static("v"));
         }
-        let down = down(&upstream);
+        let down = down(Protocol::Anthropic, &upstream);
         assert_eq!(down.len(), 2);
         assert!(down.contains_key("request-id") && down.contains_key("content-type"));
     }

@@ -10,6 +10,7 @@ use hyper::{HeaderMap, Method, Request, Version};
 
 use super::headers;
 use super::target::Target;
+use crate::protocol::Protocol;
 
 /// Bytes of a usual head, so that it needs not grow.
 const HEAD_BYTES_USUAL: usize = 1024;
@@ -17,6 +18,7 @@ const HEAD_BYTES_USUAL: usize = 1024;
 /// See the module's documentation.
 #[derive(Clone)]
 pub(crate) struct Outgoing<'a> {
+    pub(crate) protocol: Protocol,
     pub(crate) target: &'a Target,
     /// What the client sent.
     pub(crate) client: &'a HeaderMap,
@@ -33,9 +35,9 @@ impl Outgoing<'_> {
             head.extend_from_slice(part.as_bytes());
         }
         let length = HeaderValue::from(self.body.len());
-        let own =
-            [(&HOST, &target.host), (&headers::API_KEY, &target.key), (&CONTENT_LENGTH, &length)];
-        for (name, value) in own.into_iter().chain(headers::up(self.client)) {
+        let (credential, secret) = &target.credential;
+        let own = [(&HOST, &target.host), (credential, secret), (&CONTENT_LENGTH, &length)];
+        for (name, value) in own.into_iter().chain(headers::up(self.protocol, self.client)) {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 head.extend_from_slice(part);
             }
@@ -51,10 +53,11 @@ impl Outgoing<'_> {
         *request.uri_mut() = self.target.uri.clone();
         *request.version_mut() = Version::HTTP_2;
         let headers = request.headers_mut();
-        for (name, value) in headers::up(self.client) {
+        for (name, value) in headers::up(self.protocol, self.client) {
             headers.append(name.clone(), value.clone());
         }
-        headers.insert(headers::API_KEY, self.target.key.clone());
+        let (credential, secret) = self.target.credential.clone();
+        headers.insert(credential, secret);
         request
     }
 }

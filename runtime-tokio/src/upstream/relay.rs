@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 use sluice_engine::Outcome;
 
 use super::classify::{classify_event, hidden};
-use crate::protocol::anthropic::{self, Kind, Usage};
+use crate::protocol::Protocol;
+use crate::protocol::answer::{Kind, UpstreamError, Usage};
 use crate::protocol::error::ApiError;
 use crate::protocol::json;
 use crate::protocol::sse::{self, Event, Splitter};
@@ -22,6 +23,7 @@ pub const PRELUDE_BYTES_MAX: usize = 256 * 1024;
 /// hand out, put together, does not depend on how the stream was cut into pieces.
 #[derive(Debug, Default)]
 pub struct Relay {
+    protocol: Protocol,
     splitter: Splitter,
     prelude: BytesMut,
     /// The client's name for the model, if the upstream has another.
@@ -52,8 +54,8 @@ impl Relay {
     /// The beginning of a stream from an upstream that is asked with this credential; with the
     /// client's name for the model, if the upstream has another.
     #[must_use]
-    pub fn new(model: Option<String>, credential: Bytes) -> Self {
-        Self { model, credential, ..Self::default() }
+    pub fn new(protocol: Protocol, model: Option<String>, credential: Bytes) -> Self {
+        Self { protocol, model, credential, ..Self::default() }
     }
 
     /// The answer has begun.
@@ -90,15 +92,13 @@ impl Relay {
                 end = offset(&whole, event.raw);
                 break;
             }
-            let kind = Kind::of(&event);
-            self.usage.note(kind, &event.data);
+            let kind = self.protocol.kind(&event);
+            self.protocol.note(&mut self.usage, kind, &event.data);
+            if let Some(renamed) = self.renamed(kind, &event) {
+                edited.replace(event.raw, &renamed);
+            }
             match kind {
-                Kind::Start => {
-                    if let Some(renamed) = self.renamed(&event) {
-                        edited.replace(event.raw, &renamed);
-                    }
-                }
-                Kind::Ping => {}
+                Kind::Start | Kind::Ping => {}
                 Kind::Content | Kind::Delta => content = true,
                 Kind::Stop => {
                     content = true;
@@ -107,9 +107,20 @@ impl Relay {
                 Kind::Error => {
                     self.started = content;
                     let data = hidden(&event.data, &self.credential);
-                    let error = anthropic::upstream_error(&data);
+                    let error = self.protocol.upstream_error(&data);
                     let before = edited.up_to(offset(&whole, event.raw));
-                    return self.give_up(&before, classify_event(&event.data), error);
+                    let outcome = classify_event(self.protocol, &event.data);
+                    return self.give_up(&before, outcome, error);
+                }
+                Kind::Failed => {
+                    if !content {
+                        return Step::Failed(classify_event(self.protocol, &event.data));
+                    }
+                    self.started = true;
+                    let mut bytes = std::mem::take(&mut self.prelude);
+                    let end = offset(&whole, event.raw) + event.raw.len();
+                    bytes.extend_from_slice(&edited.up_to(end));
+                    return Step::Broken(bytes.freeze());
                 }
             }
         }
@@ -125,12 +136,7 @@ impl Relay {
         Step::Start(std::mem::take(&mut self.prelude).freeze())
     }
 
-    fn give_up(
-        &mut self,
-        before: &[u8],
-        outcome: Outcome,
-        error: Option<anthropic::UpstreamError>,
-    ) -> Step {
+    fn give_up(&mut self, before: &[u8], outcome: Outcome, error: Option<UpstreamError>) -> Step {
         if !self.started {
             return Step::Failed(outcome);
         }
@@ -145,16 +151,18 @@ impl Relay {
         };
         let mut bytes = std::mem::take(&mut self.prelude);
         bytes.extend_from_slice(before);
-        bytes.extend_from_slice(&told.to_event());
+        bytes.extend_from_slice(&told.to_event(self.protocol));
         Step::Broken(bytes.freeze())
     }
 
     /// The event with the client's name for the model, if it is to have that.
-    fn renamed(&self, event: &Event<'_>) -> Option<Bytes> {
+    fn renamed(&self, kind: Kind, event: &Event<'_>) -> Option<Bytes> {
         let model = self.model.as_deref()?;
+        let at = self.protocol.model_in(kind)?;
         let data = std::str::from_utf8(&event.data).ok()?;
-        let data = json::replace_string(data, &["message", "model"], model)?;
-        Some(sse::event("message_start", &data.replace(['\r', '\n'], " ")))
+        let data = json::replace_string(data, at, model)?.replace(['\r', '\n'], " ");
+        let name = std::str::from_utf8(event.name).ok()?;
+        Some(if name.is_empty() { sse::unnamed(&data) } else { sse::event(name, &data) })
     }
 }
 
@@ -254,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_client_sees_its_own_name_for_the_model() {
-        let mut relay = Relay::new(Some("mine".to_owned()), Bytes::new());
+        let mut relay = Relay::new(Protocol::Anthropic, Some("mine".to_owned()), Bytes::new());
         let step = relay.push(bytes(&[PING, START, DELTA]));
         let mine = START.replace("\"up\"", "\"mine\"");
         assert_eq!(step, Step::Start(bytes(&[PING, &mine, DELTA])));
@@ -262,20 +270,20 @@ mod tests {
 
     #[test]
     fn the_client_sees_its_own_name_for_the_model_in_an_answer_that_breaks_off() {
-        let mut relay = Relay::new(Some("mine".to_owned()), Bytes::new());
+        let mut relay = Relay::new(Protocol::Anthropic, Some("mine".to_owned()), Bytes::new());
         let Step::Broken(sent) = relay.push(bytes(&[START, DELTA, START, PING, ERROR, STOP]))
         else {
             panic!("the upstream gave up");
         };
         let mine = START.replace("\"up\"", "\"mine\"");
-        let told = ApiError::new(502, "overloaded_error", "no").to_event();
+        let told = ApiError::new(502, "overloaded_error", "no").to_event(Protocol::Anthropic);
         let told = std::str::from_utf8(&told).expect("an event is text");
         assert_eq!(sent, bytes(&[&mine, DELTA, &mine, PING, told]));
     }
 
     #[test]
     fn whole_events_of_an_answer_are_passed_on_as_the_bytes_that_came() {
-        let mut relay = Relay::new(Some("mine".to_owned()), Bytes::new());
+        let mut relay = Relay::new(Protocol::Anthropic, Some("mine".to_owned()), Bytes::new());
         relay.push(bytes(&[START, DELTA]));
         let chunk = bytes(&[DELTA, PING, DELTA]);
         let Step::Send(sent) = relay.push(chunk.clone()) else { panic!("the answer goes on") };
@@ -289,7 +297,7 @@ mod tests {
         bytes: &Bytes,
         cuts: &[usize],
     ) -> (Vec<u8>, Option<Step>, [bool; 2], Usage) {
-        let mut relay = Relay::new(model.map(str::to_owned), Bytes::new());
+        let mut relay = Relay::new(Protocol::Anthropic, model.map(str::to_owned), Bytes::new());
         let (mut sent, mut end) = (Vec::new(), None);
         for pair in cuts.windows(2) {
             match relay.push(bytes.slice(pair[0]..pair[1])) {

@@ -2,13 +2,14 @@
 //!
 //! **Architecture Invariant:** an account's credential is here beside the only host it is sent to.
 
+use bytes::Bytes;
 use hyper::Uri;
-use hyper::header::HeaderValue;
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
-use crate::config::Secret;
+use crate::config::{PlatformName, Secret};
 use crate::directory::Endpoint;
 
-const PATH: &str = "/v1/messages";
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -17,8 +18,20 @@ pub struct Target {
     pub(crate) uri: Uri,
     /// The `host` header of HTTP/1.1.
     pub(crate) host: HeaderValue,
-    /// The credential. Not shown by `Debug`.
-    pub(crate) key: HeaderValue,
+    /// The header with the credential. Not shown by `Debug`.
+    pub(crate) credential: (HeaderName, HeaderValue),
+    /// The credential alone, to be kept out of what clients are told.
+    secret: Secret,
+}
+
+/// Where the generation of answers is asked for, below a base address. Those of OpenAI end in the
+/// version for some, and do not for others.
+fn path(platform: PlatformName, prefix: &str) -> String {
+    match platform {
+        PlatformName::Anthropic => format!("{prefix}/v1/messages"),
+        PlatformName::OpenAi if prefix.ends_with("/v1") => format!("{prefix}/responses"),
+        PlatformName::OpenAi => format!("{prefix}/v1/responses"),
+    }
 }
 
 impl Target {
@@ -26,20 +39,34 @@ impl Target {
     ///
     /// # Errors
     /// Characters that cannot be in a request: the account's field, and the remedy.
-    pub fn new(endpoint: &Endpoint, key: &Secret) -> Result<Self, (&'static str, String)> {
-        let Endpoint { prefix, .. } = endpoint;
+    pub fn new(
+        platform: PlatformName,
+        endpoint: &Endpoint,
+        key: &Secret,
+    ) -> Result<Self, (&'static str, String)> {
+        let path = path(platform, &endpoint.prefix);
         let scheme = if endpoint.tls { "https" } else { "http" };
         let authority = endpoint.authority();
-        let uri = format!("{scheme}://{authority}{prefix}{PATH}");
-        let key = HeaderValue::try_from(key.expose());
-        let mut key =
-            key.map_err(|_| ("api_key", "must be visible ASCII characters".to_owned()))?;
-        key.set_sensitive(true);
+        let uri = format!("{scheme}://{authority}{path}");
+        let (name, value) = match platform {
+            PlatformName::Anthropic => (API_KEY, key.expose().to_owned()),
+            PlatformName::OpenAi => (AUTHORIZATION, format!("Bearer {}", key.expose())),
+        };
+        let value = HeaderValue::try_from(value);
+        let mut value =
+            value.map_err(|_| ("api_key", "must be visible ASCII characters".to_owned()))?;
+        value.set_sensitive(true);
         Ok(Self {
             uri: uri.parse().map_err(|e| ("base_url", format!("{uri}: {e}")))?,
             host: HeaderValue::try_from(&authority)
                 .map_err(|e| ("base_url", format!("{authority}: {e}")))?,
-            key,
+            credential: (name, value),
+            secret: key.clone(),
         })
+    }
+
+    /// What nobody is to be told.
+    pub(crate) fn secret(&self) -> Bytes {
+        Bytes::copy_from_slice(self.secret.expose().as_bytes())
     }
 }

@@ -8,14 +8,7 @@ use std::ops::Range;
 
 use crate::protocol::error::ApiError;
 use crate::protocol::json::{self, Broken, Walk};
-
-/// The longest name of a model, in bytes.
-pub const MODEL_BYTES_MAX: usize = 256;
-/// The most members named `model`: one is right, every other is a mistake to be lived with.
-const MODELS_MAX: usize = 8;
-
-const BAD: ApiError = ApiError::invalid("Failed to parse request body");
-const NO_MODEL: ApiError = ApiError::invalid("model is required");
+use crate::protocol::skim::{BAD, EMPTY, NO_MODEL, Route, looks_scheduled};
 
 /// What is read of a request's body; everything else goes on as the bytes that came. Of members
 /// with the same name the last counts.
@@ -45,18 +38,19 @@ impl<'a> Skim<'a> {
     /// What the client is to be told.
     pub fn read(body: &'a [u8]) -> Result<Self, ApiError> {
         if body.is_empty() {
-            return Err(ApiError::invalid("Request body is empty"));
+            return Err(EMPTY);
         }
         let found = match Found::read(body) {
             Ok(found) => found.ok_or(NO_MODEL)?,
             Err(Broken) => return Err(BAD),
         };
-        let model = found.model.filter(|model| !model.is_empty()).ok_or(NO_MODEL)?;
+        let route = found.route;
+        let model = route.model.filter(|model| !model.is_empty()).ok_or(NO_MODEL)?;
         let said = |raw: &&[u8]| *raw != b"null";
         Ok(Self {
             model,
-            models: found.models,
-            stream: found.stream.unwrap_or(false),
+            models: route.models,
+            stream: route.stream.unwrap_or(false),
             user_id: found.user_id,
             system: found.system.filter(said),
             tools: found.tools.filter(said),
@@ -67,9 +61,7 @@ impl<'a> Skim<'a> {
 
 #[derive(Default)]
 struct Found<'a> {
-    model: Option<Cow<'a, str>>,
-    models: Vec<Range<usize>>,
-    stream: Option<bool>,
+    route: Route<'a>,
     user_id: Option<Cow<'a, str>>,
     system: Option<&'a [u8]>,
     tools: Option<&'a [u8]>,
@@ -88,14 +80,13 @@ impl<'a> Found<'a> {
         let mut found = Self::default();
         while let Some(name) = walk.member()? {
             match &*name {
-                b"model" => found.model(body, walk.value()?)?,
-                b"stream" => found.stream(walk.raw()?)?,
+                b"model" => found.route.model(body, walk.value()?)?,
+                b"stream" => found.route.stream(flag(walk.raw()?)?)?,
                 b"metadata" => found.user_id = user_id(&mut walk)?,
                 b"messages" => found.first_user = first_user(&mut walk)?,
                 b"system" => found.system = Some(walk.raw()?),
                 b"tools" => found.tools = Some(walk.raw()?),
-                // Some upstreams take these for the real ones; they were not what was scheduled.
-                other if scheduled(other) => return Err(Broken),
+                other if looks_scheduled(other) => return Err(Broken),
                 _ => {
                     walk.value()?;
                 }
@@ -104,35 +95,14 @@ impl<'a> Found<'a> {
         walk.end()?;
         Ok(Some(found))
     }
-
-    fn model(&mut self, body: &'a [u8], at: Range<usize>) -> Result<(), Broken> {
-        let model = json::text(&body[at.clone()]).ok_or(Broken)?;
-        if model.len() > MODEL_BYTES_MAX || self.models.len() == MODELS_MAX {
-            return Err(Broken);
-        }
-        self.model = Some(model);
-        self.models.push(at);
-        Ok(())
-    }
-
-    /// A body that says both is refused: an upstream that heeds the other would answer in a way that
-    /// looks like a fault of its own.
-    fn stream(&mut self, raw: &[u8]) -> Result<(), Broken> {
-        let stream = match raw {
-            b"true" => true,
-            b"false" => false,
-            _ => return Err(Broken),
-        };
-        match self.stream.replace(stream) {
-            Some(before) if before != stream => Err(Broken),
-            Some(_) | None => Ok(()),
-        }
-    }
 }
 
-/// Whether a member's name is one that scheduling goes by, but for its case.
-fn scheduled(name: &[u8]) -> bool {
-    [&b"model"[..], b"stream"].iter().any(|known| name.eq_ignore_ascii_case(known))
+fn flag(raw: &[u8]) -> Result<bool, Broken> {
+    match raw {
+        b"true" => Ok(true),
+        b"false" => Ok(false),
+        _ => Err(Broken),
+    }
 }
 
 fn user_id<'a>(walk: &mut Walk<'a>) -> Result<Option<Cow<'a, str>>, Broken> {
@@ -184,6 +154,7 @@ fn user_content<'a>(walk: &mut Walk<'a>) -> Result<Option<&'a [u8]>, Broken> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::skim::{MODEL_BYTES_MAX, MODELS_MAX};
 
     fn refused(body: &str) -> String {
         let error = Skim::read(body.as_bytes()).expect_err("refused");
