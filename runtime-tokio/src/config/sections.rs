@@ -229,6 +229,8 @@ words! {
         Anthropic = "anthropic",
         /// The Responses protocol.
         OpenAi = "openai",
+        /// The Gemini protocol.
+        Gemini = "gemini",
     }
 }
 
@@ -237,6 +239,7 @@ impl From<PlatformName> for Platform {
         match name {
             PlatformName::Anthropic => Self::Anthropic,
             PlatformName::OpenAi => Self::OpenAi,
+            PlatformName::Gemini => Self::Gemini,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What clients and operators can ask for. One flow of the chart a file.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -20,6 +20,7 @@ use crate::auth::KeyOwner;
 use crate::gateway::{Phase, Worker};
 use crate::net::Net;
 use crate::protocol::error::ApiError;
+use crate::protocol::gemini::{Action, Array};
 use crate::protocol::{Protocol, json};
 use crate::stall::Stage;
 use crate::telemetry::AccessLog;
@@ -28,6 +29,7 @@ use crate::wire::Answer;
 
 pub mod admin;
 pub(crate) mod body;
+mod gemini;
 pub(crate) mod messages;
 pub(crate) mod responses;
 mod serving;
@@ -36,6 +38,8 @@ mod serving;
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// For readiness that comes back by itself, and for what another gateway will serve.
 const READY_RETRY_SECS: u64 = 1;
+/// What the paths of models begin with. Some versions of the official SDKs leave out the `beta`.
+const GEMINI_MODELS: [&str; 2] = ["/v1beta/models/", "/v1/models/"];
 /// The most bytes of a client's telemetry that are read, to be thrown away.
 const TELEMETRY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -61,6 +65,10 @@ pub(crate) struct Asked {
     /// Where the body names it.
     models: Vec<Range<usize>>,
     pub(crate) stream: bool,
+    /// Where the path says what to do.
+    pub(crate) action: Option<Action>,
+    /// The client reads a stream as one array.
+    pub(crate) array: Option<Cell<Array>>,
     pub(crate) log: Rc<AccessLog>,
 }
 
@@ -69,7 +77,7 @@ impl Asked {
     pub(crate) fn body_for(&self, model: Option<&str>) -> Option<Bytes> {
         let body = self.body.borrow().as_ref().map(|(bytes, _)| bytes.clone())?;
         // Of several models the upstream is told the one that was scheduled.
-        if model.is_none() && self.models.len() == 1 {
+        if self.models.is_empty() || model.is_none() && self.models.len() == 1 {
             return Some(body);
         }
         Some(json::splice(&body, &self.models, model.unwrap_or(&self.model)))
@@ -77,6 +85,20 @@ impl Asked {
 
     pub(crate) fn forget_body(&self) {
         drop(self.body.take());
+    }
+
+    /// Whole events of a stream, as the client reads it.
+    pub(crate) fn framed(&self, events: Bytes) -> Bytes {
+        let Some(cell) = self.array.as_ref().filter(|_| !events.is_empty()) else { return events };
+        let mut array = cell.get();
+        let framed = array.elements(&events);
+        cell.set(array);
+        framed
+    }
+
+    /// What ends a stream, as the client reads it.
+    pub(crate) fn framed_end(&self) -> Bytes {
+        self.array.as_ref().map(|array| array.get().end()).unwrap_or_default()
     }
 
     pub(crate) fn request_id_header(&self) -> HeaderValue {
@@ -87,7 +109,8 @@ impl Asked {
     pub(crate) fn stream_head(&self) -> Response<()> {
         let mut response = Response::new(());
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        let kind = if self.array.is_some() { "application/json" } else { "text/event-stream" };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         headers.insert(REQUEST_ID, self.request_id_header());
@@ -145,6 +168,11 @@ async fn route<N: Net, S: Watch>(
         }
         _ => log.path(path),
     }
+    if let Some(rest) = gemini_call(path).filter(|_| post) {
+        let rest = rest.to_owned();
+        let understood = gemini::understand(&worker, request, &rest, &log).await;
+        return serving::answer(worker, protocol, understood, &log).await;
+    }
     match path {
         _ if method == Method::OPTIONS => preflight(&log),
         "/api/event_logging/batch" if post => {
@@ -168,7 +196,16 @@ async fn route<N: Net, S: Watch>(
 
 /// What a client of this path speaks, whether or not it is right.
 fn spoken_at(path: &str) -> Protocol {
-    if path.ends_with("/responses") { Protocol::OpenAi } else { Protocol::Anthropic }
+    match path {
+        _ if path.ends_with("/responses") => Protocol::OpenAi,
+        _ if path.starts_with("/v1beta/") || gemini_call(path).is_some() => Protocol::Gemini,
+        _ => Protocol::Anthropic,
+    }
+}
+
+/// What follows the beginning of a path of a model.
+fn gemini_call(path: &str) -> Option<&str> {
+    GEMINI_MODELS.iter().find_map(|begin| path.strip_prefix(begin))
 }
 
 /// Whose key this is.

@@ -63,6 +63,8 @@ pub(crate) async fn understand<N: Net, S: Watch>(
         model,
         models,
         stream,
+        action: None,
+        array: None,
         log: log.clone(),
     };
     Ok((asked, spec))

@@ -132,7 +132,7 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
     fn comment(&self) {
         if !self.permit.begun() {
             self.open_stream();
-            self.wire.offer(Bytes::from_static(KEEPALIVE));
+            self.wire.offer(self.asked.framed(Bytes::from_static(KEEPALIVE)));
         }
     }
 
@@ -142,9 +142,9 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
             let sign = match self.asked.protocol {
                 Protocol::Anthropic => sse::event("ping", "{\"type\": \"ping\"}"),
                 // It has no such event.
-                Protocol::OpenAi => Bytes::from_static(KEEPALIVE),
+                Protocol::OpenAi | Protocol::Gemini => Bytes::from_static(KEEPALIVE),
             };
-            self.wire.send(sign).await;
+            self.wire.send(self.asked.framed(sign)).await;
         }
     }
 
@@ -165,12 +165,15 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
         }
         let Some(error) = ApiError::of(verdict, refusal) else {
             debug_assert!(self.wire.opened(), "what was completed was answered");
+            self.wire.send(self.asked.framed_end()).await;
             return Ok(());
         };
         if self.wire.opened() && !self.asked.stream {
             return Err(CutOff); // In the middle of a plain answer there is no other way to say so.
         }
-        if !told {
+        if told {
+            self.wire.send(self.asked.framed_end()).await;
+        } else {
             self.tell(&error).await;
         }
         Ok(())
@@ -179,7 +182,9 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
     async fn tell(&self, error: &ApiError) {
         self.asked.log.status(error.status);
         if self.wire.opened() {
-            self.wire.send(error.to_event(self.asked.protocol)).await;
+            let event = error.to_event(self.asked.protocol);
+            self.wire.send(self.asked.framed(event)).await;
+            self.wire.send(self.asked.framed_end()).await;
         } else {
             let (head, body) =
                 error_response(self.asked.protocol, error, &self.asked.log.request_id);

@@ -15,12 +15,13 @@ use serde_json::{Value, json};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
+use crate::protocol::gemini::{self, Call};
 use crate::protocol::{Protocol, sse};
 use crate::wire::{Answer, CutOff, Wire, respond};
 
 use super::behaviour::{Behaviour, Fault};
 use super::stats::{Open, Seen};
-use super::story::{Asked, EVENTS_BEFORE_CONTENT, Story};
+use super::story::{Asked, Spoken, Story};
 use super::{Mock, page};
 
 /// The connection is to end before any byte of an answer.
@@ -35,6 +36,8 @@ impl fmt::Display for Reset {
 
 impl std::error::Error for Reset {}
 
+/// What the paths of models begin with.
+const GEMINI_MODELS: &str = "/v1beta/models/";
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 128 << 20;
 /// Bytes of a key.
@@ -55,8 +58,16 @@ impl Mock {
     ) -> Result<Response<Answer>, Reset> {
         let (head, body) = request.into_parts();
         match (&head.method, head.uri.path()) {
-            (&Method::POST, "/v1/messages") => self.generate(Protocol::Anthropic, head, body).await,
-            (&Method::POST, "/v1/responses") => self.generate(Protocol::OpenAi, head, body).await,
+            (&Method::POST, "/v1/messages") => self.generate(Spoken::Messages, &head, body).await,
+            (&Method::POST, "/v1/responses") => self.generate(Spoken::Responses, &head, body).await,
+            (&Method::POST, path) if path.starts_with(GEMINI_MODELS) => {
+                match Call::read(&path[GEMINI_MODELS.len()..]) {
+                    Ok(call) => self.generate(Spoken::Gemini(call), &head, body).await,
+                    Err(_) => {
+                        Ok(error_answer(Protocol::Gemini, 404, "not_found_error", "no such path"))
+                    }
+                }
+            }
             (&Method::GET, "/") => Ok(answer(200, "text/html; charset=utf-8", page::html(&self))),
             (&Method::GET, "/_mock/stats") => Ok(json_answer(200, &page::stats(&self))),
             (&Method::GET, "/_mock/left") => Ok(json_answer(200, &page::left(&self))),
@@ -67,10 +78,11 @@ impl Mock {
 
     async fn generate(
         &self,
-        protocol: Protocol,
-        head: Parts,
+        spoken: Spoken<'_>,
+        head: &Parts,
         body: Incoming,
     ) -> Result<Response<Answer>, Reset> {
+        let protocol = spoken.protocol();
         let error_answer =
             |status, kind: &str, message: &str| error_answer(protocol, status, kind, message);
         let key = key_of(&head.headers);
@@ -90,8 +102,9 @@ impl Mock {
             // The client has gone in the middle of it.
             Err(_) => return Err(Reset),
         };
-        let mut headers = head.headers;
+        let mut headers = head.headers.clone();
         headers.remove("x-api-key");
+        headers.remove("x-goog-api-key");
         headers.remove(AUTHORIZATION);
         self.book.remember(Seen { headers, body: body.clone() });
         if over && behaviour.refuses_over_limit {
@@ -100,7 +113,7 @@ impl Mock {
             refusal.headers_mut().insert(RETRY_AFTER, OVER_LIMIT_RETRY_SECS.into());
             return Ok(finish(&open, refusal));
         }
-        let asked = Asked::read(protocol, &body).map_err(|error| error.to_string());
+        let asked = Asked::read(spoken, &body).map_err(|error| error.to_string());
         let understood = asked.and_then(|asked| {
             let story = Story::new(protocol, &asked, &body, &behaviour, open.n)?;
             Ok((asked.stream, story))
@@ -143,7 +156,8 @@ const BAD: (u16, &str) = (400, "invalid_request_error");
 fn key_of(headers: &HeaderMap) -> Option<&str> {
     let key = headers.get("x-api-key").and_then(|key| key.to_str().ok());
     let bearer = || headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ");
-    key.or_else(bearer).filter(|key| is_key(key))
+    let googs = || headers.get("x-goog-api-key")?.to_str().ok();
+    key.or_else(bearer).or_else(googs).filter(|key| is_key(key))
 }
 
 /// Whether it has a length that a key can have.
@@ -209,7 +223,7 @@ async fn tell(
             return Err(Reset);
         }
         Some(Fault::Stall) => pending().await,
-        Some(Fault::ErrorEvent(kind)) => (EVENTS_BEFORE_CONTENT, Ending::Error(kind)),
+        Some(Fault::ErrorEvent(kind)) => (story.before_content(), Ending::Error(kind)),
         Some(Fault::ErrorAfter(kind, after)) => (after, Ending::Error(kind)),
         Some(Fault::Truncate) => (story.middle(), Ending::Tear),
         Some(Fault::TearAfter(after)) => (after, Ending::Tear),
@@ -256,7 +270,9 @@ async fn say(
     wire.open(head(200, "text/event-stream"));
     let send = async |data: &Value| {
         let name = data["type"].as_str().unwrap_or_default();
-        wire.send(sse::event(name, &data.to_string())).await;
+        let data = data.to_string();
+        let event = if name.is_empty() { sse::unnamed(&data) } else { sse::event(name, &data) };
+        wire.send(event).await;
     };
     for (n, (event, paced)) in story.events().enumerate() {
         if paced && !pace.is_zero() {
@@ -323,6 +339,7 @@ fn error_answer(protocol: Protocol, status: u16, kind: &str, message: &str) -> R
     let body = match protocol {
         Protocol::Anthropic => json!({"type": "error", "error": error}),
         Protocol::OpenAi => json!({"error": error}),
+        Protocol::Gemini => google_error(status, message),
     };
     json_answer(status, &body)
 }
@@ -333,5 +350,11 @@ fn error_event(protocol: Protocol, kind: &str) -> Value {
             json!({"type": "error", "error": {"type": kind, "message": SAYS_SO}})
         }
         Protocol::OpenAi => json!({"type": "error", "code": kind, "message": SAYS_SO}),
+        Protocol::Gemini => google_error(500, SAYS_SO),
     }
+}
+
+fn google_error(status: u16, message: &str) -> Value {
+    let name = gemini::status_name(status);
+    json!({"error": {"code": status, "message": message, "status": name}})
 }

@@ -1,5 +1,6 @@
 //! What an answer says: one content block, whole or as the events of a stream.
 
+mod gemini;
 mod responses;
 
 use std::iter;
@@ -9,6 +10,25 @@ use serde_json::{Map, Value, json};
 
 use super::behaviour::Behaviour;
 use crate::protocol::Protocol;
+use crate::protocol::gemini::Call;
+
+/// A protocol, with what a request's path says in it.
+#[derive(Clone, Copy)]
+pub(super) enum Spoken<'a> {
+    Messages,
+    Responses,
+    Gemini(Call<'a>),
+}
+
+impl Spoken<'_> {
+    pub(super) const fn protocol(self) -> Protocol {
+        match self {
+            Self::Messages => Protocol::Anthropic,
+            Self::Responses => Protocol::OpenAi,
+            Self::Gemini(_) => Protocol::Gemini,
+        }
+    }
+}
 
 /// What of a request matters for its answer.
 #[derive(Deserialize)]
@@ -16,6 +36,9 @@ pub(super) struct Asked {
     model: String,
     #[serde(default)]
     pub(super) stream: bool,
+    /// Only how many tokens it has is asked.
+    #[serde(skip)]
+    counts: bool,
     #[serde(default)]
     tools: Vec<Tool>,
     tool_choice: Option<ToolChoice>,
@@ -40,10 +63,13 @@ impl Asked {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn read(protocol: Protocol, body: &[u8]) -> serde_json::Result<Self> {
-        match protocol {
-            Protocol::Anthropic => serde_json::from_slice(body),
-            Protocol::OpenAi => serde_json::from_slice::<responses::Request>(body).map(Self::from),
+    pub(super) fn read(spoken: Spoken<'_>, body: &[u8]) -> serde_json::Result<Self> {
+        match spoken {
+            Spoken::Messages => serde_json::from_slice(body),
+            Spoken::Responses => serde_json::from_slice::<responses::Request>(body).map(Self::from),
+            Spoken::Gemini(call) => {
+                serde_json::from_slice::<gemini::Request>(body).map(|request| request.asked(call))
+            }
         }
     }
 
@@ -83,6 +109,7 @@ pub(super) struct Story {
     protocol: Protocol,
     model: String,
     id: String,
+    counts: bool,
     said: Said,
     usage: Value,
 }
@@ -123,7 +150,8 @@ impl Story {
         };
         let id = format!("msg_mock_{n}");
         let usage = usage(body, said.pieces(), n);
-        Ok(Self { protocol, model: asked.model.clone(), id, said, usage })
+        let (model, counts) = (asked.model.clone(), asked.counts);
+        Ok(Self { protocol, model, id, counts, said, usage })
     }
 
     /// The answer as a whole.
@@ -131,6 +159,7 @@ impl Story {
         match self.protocol {
             Protocol::Anthropic => self.whole_message(),
             Protocol::OpenAi => self.response(),
+            Protocol::Gemini => self.content(),
         }
     }
 
@@ -139,6 +168,7 @@ impl Story {
         match self.protocol {
             Protocol::Anthropic => Box::new(self.message_events()),
             Protocol::OpenAi => Box::new(self.response_events()),
+            Protocol::Gemini => Box::new(self.content_events()),
         }
     }
 
@@ -198,13 +228,26 @@ impl Story {
         let around = match self.protocol {
             Protocol::Anthropic => EVENTS_BEFORE + EVENTS_AFTER,
             Protocol::OpenAi => self.events_around(),
+            Protocol::Gemini => return self.content_events_count() - 1,
         };
         around + self.said.pieces() - 1
     }
 
     /// How many events there are before the middle of the content.
     pub(super) fn middle(&self) -> usize {
-        EVENTS_BEFORE + self.said.pieces() / 2
+        let before = match self.protocol {
+            Protocol::Anthropic | Protocol::OpenAi => EVENTS_BEFORE,
+            Protocol::Gemini => 0,
+        };
+        before + self.said.pieces() / 2
+    }
+
+    /// How many events there are before the one that begins the content.
+    pub(super) const fn before_content(&self) -> usize {
+        match self.protocol {
+            Protocol::Anthropic | Protocol::OpenAi => EVENTS_BEFORE - 1,
+            Protocol::Gemini => 0,
+        }
     }
 
     fn message(&self) -> Value {
@@ -232,8 +275,6 @@ const WORDS: [&str; 7] = ["the", "river", "runs", "through", "every", "open", "g
 const EVENTS_BEFORE: usize = 3;
 /// and after its last.
 const EVENTS_AFTER: usize = 3;
-/// Events before the one that begins the content, in either protocol.
-pub(super) const EVENTS_BEFORE_CONTENT: usize = EVENTS_BEFORE - 1;
 
 impl Said {
     const fn stop_reason(&self) -> &'static str {
@@ -374,7 +415,7 @@ mod tests {
                 {"type": "function", "name": "time", "parameters": {"type": "object",
                  "properties": {"zone": {"type": "string"}}}}]});
             let body = request.to_string();
-            let asked = Asked::read(Protocol::OpenAi, body.as_bytes()).expect("a good request");
+            let asked = Asked::read(Spoken::Responses, body.as_bytes()).expect("a good request");
             let behaviour = Behaviour::default();
             let story = Story::new(Protocol::OpenAi, &asked, body.as_bytes(), &behaviour, 1);
             let story = story.expect("a good request");

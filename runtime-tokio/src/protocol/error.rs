@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use sluice_engine::{Outcome, Span, Verdict};
 
-use super::{Protocol, sse};
+use super::{Protocol, gemini, sse};
 
 /// An answer that is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +37,15 @@ struct Envelope<'a> {
     error: Body<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 struct Body<'a> {
-    r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'a str>,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
 }
 
 impl ApiError {
@@ -82,19 +87,27 @@ impl ApiError {
     /// The protocol's shape.
     #[must_use]
     pub fn to_json(&self, protocol: Protocol) -> String {
-        let error = Body { r#type: &self.kind, message: &self.message };
-        let outer = match protocol {
-            Protocol::Anthropic => Some("error"),
-            Protocol::OpenAi => None,
+        let Self { status, kind, message, .. } = self;
+        let body = Body { code: None, r#type: None, message, status: None };
+        let classed = Body { r#type: Some(kind), ..body };
+        let envelope = match protocol {
+            Protocol::Anthropic => Envelope { r#type: Some("error"), error: classed },
+            Protocol::OpenAi => Envelope { r#type: None, error: classed },
+            Protocol::Gemini => {
+                let name = Some(gemini::status_name(*status));
+                Envelope { r#type: None, error: Body { code: Some(*status), status: name, ..body } }
+            }
         };
-        serde_json::to_string(&Envelope { r#type: outer, error })
-            .expect("an envelope of strings always has a JSON form")
+        serde_json::to_string(&envelope).expect("an envelope of strings always has a JSON form")
     }
 
     /// The same, as an event of a stream.
     #[must_use]
     pub fn to_event(&self, protocol: Protocol) -> Bytes {
-        sse::event("error", &self.to_json(protocol))
+        match protocol {
+            Protocol::Anthropic | Protocol::OpenAi => sse::event("error", &self.to_json(protocol)),
+            Protocol::Gemini => sse::unnamed(&self.to_json(protocol)),
+        }
     }
 
     /// What a client is told of this verdict; `None` when it was served. `refusal` is what the

@@ -14,6 +14,7 @@ use self::sse::Event;
 pub mod answer;
 pub mod anthropic;
 pub mod error;
+pub mod gemini;
 pub mod json;
 pub mod openai;
 mod skim;
@@ -30,6 +31,8 @@ pub enum Protocol {
     Anthropic,
     /// OpenAI's Responses.
     OpenAi,
+    /// Google's Gemini.
+    Gemini,
 }
 
 impl Protocol {
@@ -39,6 +42,7 @@ impl Protocol {
         match self {
             Self::Anthropic => Platform::Anthropic,
             Self::OpenAi => Platform::OpenAi,
+            Self::Gemini => Platform::Gemini,
         }
     }
 
@@ -54,6 +58,7 @@ impl Protocol {
         let named = match self {
             Self::Anthropic => anthropic::kind,
             Self::OpenAi => openai::kind,
+            Self::Gemini => return gemini::kind(&event.data),
         };
         if !event.name.is_empty() {
             return named(event.name);
@@ -67,6 +72,7 @@ impl Protocol {
         match self {
             Self::Anthropic => anthropic::note(usage, kind, data),
             Self::OpenAi => openai::note(usage, kind, data),
+            Self::Gemini => gemini::note(usage, data),
         }
     }
 
@@ -74,9 +80,11 @@ impl Protocol {
     /// answer is parsed.
     #[must_use]
     pub fn usage_of_answer(self, body: &[u8]) -> Option<Usage> {
-        let note = match self {
-            Self::Anthropic => anthropic::note_whole,
-            Self::OpenAi => openai::note_whole,
+        type Note = fn(&mut Usage, &[u8]);
+        let (field, note): (&[u8], Note) = match self {
+            Self::Anthropic => (b"usage", anthropic::note_whole),
+            Self::OpenAi => (b"usage", openai::note_whole),
+            Self::Gemini => (b"usageMetadata", gemini::note_whole),
         };
         let mut usage = Usage::default();
         let mut walk = Walk::new(body);
@@ -85,7 +93,7 @@ impl Protocol {
         }
         while let Some(name) = walk.member().ok()? {
             let value = walk.raw().ok()?;
-            if *name == *b"usage" {
+            if *name == *field {
                 note(&mut usage, value);
             }
         }
@@ -98,7 +106,26 @@ impl Protocol {
         match (self, kind) {
             (Self::Anthropic, Kind::Start) => Some(&["message", "model"]),
             (Self::OpenAi, Kind::Start | Kind::Stop | Kind::Failed) => Some(&["response", "model"]),
+            (Self::Gemini, Kind::Content | Kind::Stop) => Some(&["modelVersion"]),
             _ => None,
+        }
+    }
+
+    /// Where a plain answer names the model.
+    #[must_use]
+    pub const fn model_in_answer(self) -> &'static [&'static str] {
+        match self {
+            Self::Anthropic | Self::OpenAi => &["model"],
+            Self::Gemini => &["modelVersion"],
+        }
+    }
+
+    /// Whether nothing can follow the event with which an answer is whole.
+    #[must_use]
+    pub const fn ends_with_stop(self) -> bool {
+        match self {
+            Self::Anthropic | Self::OpenAi => true,
+            Self::Gemini => false,
         }
     }
 
@@ -108,6 +135,7 @@ impl Protocol {
         match self {
             Self::Anthropic => anthropic::upstream_error(body),
             Self::OpenAi => openai::upstream_error(body),
+            Self::Gemini => gemini::upstream_error(body),
         }
     }
 }

@@ -138,9 +138,15 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let body = self.asked.body_for(account.upstream_model(&self.asked.model));
         // Gone only after an answer has begun, and then nobody is asked again.
         let body = body.unwrap_or_default();
-        let Asked { protocol, headers, .. } = self.asked;
-        let request =
-            Outgoing { protocol: *protocol, target: &account.target, client: headers, body };
+        let asked = self.asked;
+        let request = Outgoing {
+            protocol: asked.protocol,
+            target: &account.target,
+            client: &asked.headers,
+            model: account.upstream_model(&asked.model).unwrap_or(&asked.model),
+            action: asked.action,
+            body,
+        };
         self.worker.pool.send(self.account, account, &request, total).await
     }
 
@@ -223,7 +229,8 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         if whole {
             self.worker.pool.keep(self.account, exchange);
             self.asked.log.usage.set(usage.unwrap_or_default());
-            self.wire.answer(response, named(held, model.as_deref()));
+            let at = self.asked.protocol.model_in_answer();
+            self.wire.answer(response, named(held, at, model.as_deref()));
             return Ok(Outcome::Completed.into());
         }
         self.asked.forget_body();
@@ -274,14 +281,14 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
                 Step::Failed(outcome) => return Ok(outcome.into()),
                 Step::Start(bytes) => {
                     self.start(head);
-                    self.wire.send(bytes).await;
+                    self.wire.send(self.asked.framed(bytes)).await;
                 }
-                Step::Send(bytes) => self.wire.send(bytes).await,
+                Step::Send(bytes) => self.wire.send(self.asked.framed(bytes)).await,
                 Step::Broken(bytes) => {
                     if !self.permit.begun() {
                         self.start(head);
                     }
-                    self.wire.send(bytes).await;
+                    self.wire.send(self.asked.framed(bytes)).await;
                     return Ok(End { told: true, ..Outcome::Truncated.into() });
                 }
             }
@@ -304,7 +311,10 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         self.permit.started(self.attempt);
         if !self.wire.opened() {
             let mut response = self.asked.stream_head();
-            response.headers_mut().extend(headers::down(self.asked.protocol, head.headers()));
+            let mut passed = headers::down(self.asked.protocol, head.headers());
+            // Its own says how the client reads it.
+            passed.remove(CONTENT_TYPE);
+            response.headers_mut().extend(passed);
             self.wire.open(response);
         }
         self.asked.log.status(200);
@@ -351,10 +361,9 @@ fn last_visible(bytes: &[u8]) -> Option<u8> {
 }
 
 /// A plain answer with the client's own name for the model.
-fn named(body: Bytes, model: Option<&str>) -> Bytes {
-    let renamed = model.and_then(|model| {
-        json::replace_string(std::str::from_utf8(&body).ok()?, &["model"], model)
-    });
+fn named(body: Bytes, at: &[&str], model: Option<&str>) -> Bytes {
+    let renamed =
+        model.and_then(|model| json::replace_string(std::str::from_utf8(&body).ok()?, at, model));
     renamed.map_or(body, Bytes::from)
 }
 

@@ -7,6 +7,7 @@ use crate::protocol::Protocol;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const GOOG_REQUEST_ID: HeaderName = HeaderName::from_static("x-goog-request-id");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// Headers of a usual answer, so that the map needs not grow.
@@ -17,6 +18,7 @@ pub(crate) const fn upstream_id(protocol: Protocol) -> HeaderName {
     match protocol {
         Protocol::Anthropic => REQUEST_ID,
         Protocol::OpenAi => X_REQUEST_ID,
+        Protocol::Gemini => GOOG_REQUEST_ID,
     }
 }
 
@@ -31,6 +33,7 @@ fn goes_up(protocol: Protocol, name: &str) -> bool {
         "openai-beta" | "originator" | "session_id" | "session-id" | "x-session-id" => {
             protocol == Protocol::OpenAi
         }
+        "x-goog-api-client" => protocol == Protocol::Gemini,
         other => other.starts_with("x-stainless-"),
     }
 }
@@ -45,7 +48,7 @@ fn defaults(protocol: Protocol) -> &'static [Pair] {
     ];
     match protocol {
         Protocol::Anthropic => &DEFAULTS,
-        Protocol::OpenAi => &DEFAULTS[..1],
+        Protocol::OpenAi | Protocol::Gemini => &DEFAULTS[..1],
     }
 }
 
@@ -66,7 +69,7 @@ pub(crate) fn down(protocol: Protocol, upstream: &HeaderMap) -> HeaderMap {
     let names = [CONTENT_TYPE, REQUEST_ID];
     let passed = match protocol {
         Protocol::Anthropic => &names[..],
-        Protocol::OpenAi => &names[..1],
+        Protocol::OpenAi | Protocol::Gemini => &names[..1],
     };
     for name in passed {
         if let Some(value) = upstream.get(name) {

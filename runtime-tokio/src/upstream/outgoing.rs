@@ -3,6 +3,8 @@
 //! **Architecture Invariant:** of a client's headers only those that may pass do, and the only
 //! credential is the account's, beside its only host.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
@@ -11,6 +13,7 @@ use hyper::{HeaderMap, Method, Request, Version};
 use super::headers;
 use super::target::Target;
 use crate::protocol::Protocol;
+use crate::protocol::gemini::Action;
 
 /// Bytes of a usual head, so that it needs not grow.
 const HEAD_BYTES_USUAL: usize = 1024;
@@ -22,16 +25,22 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) target: &'a Target,
     /// What the client sent.
     pub(crate) client: &'a HeaderMap,
+    /// As the upstream calls it.
+    pub(crate) model: &'a str,
+    pub(crate) action: Option<Action>,
     pub(crate) body: Bytes,
 }
 
 impl Outgoing<'_> {
+    fn path(&self) -> Cow<'_, str> {
+        self.target.path(self.model, self.action)
+    }
+
     /// What comes before the body in HTTP/1.1.
     pub(crate) fn http1_head(&self) -> Bytes {
         let target = self.target;
         let mut head = Vec::with_capacity(HEAD_BYTES_USUAL);
-        let path = target.uri.path_and_query().map_or("/", |path| path.as_str());
-        for part in ["POST ", path, " HTTP/1.1\r\n"] {
+        for part in ["POST ", &self.path(), " HTTP/1.1\r\n"] {
             head.extend_from_slice(part.as_bytes());
         }
         let length = HeaderValue::from(self.body.len());
@@ -50,7 +59,8 @@ impl Outgoing<'_> {
     pub(crate) fn http2(&self) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.target.uri.clone();
+        let uri = format!("{}{}", self.target.origin, self.path()).parse();
+        *request.uri_mut() = uri.expect("an origin and a path of plain characters");
         *request.version_mut() = Version::HTTP_2;
         let headers = request.headers_mut();
         for (name, value) in headers::up(self.protocol, self.client) {

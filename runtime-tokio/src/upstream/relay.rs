@@ -87,7 +87,7 @@ impl Relay {
         let mut edited = Edited { whole: &whole, bytes: BytesMut::new(), done: 0 };
         let (mut content, mut end) = (self.started, whole.len());
         for event in sse::events(&whole) {
-            if self.stopped {
+            if self.stopped && self.protocol.ends_with_stop() {
                 self.closed = true;
                 end = offset(&whole, event.raw);
                 break;

@@ -2,20 +2,28 @@
 //!
 //! **Architecture Invariant:** an account's credential is here beside the only host it is sent to.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use hyper::Uri;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use crate::config::{PlatformName, Secret};
 use crate::directory::Endpoint;
+use crate::protocol::gemini::Action;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Target {
-    /// With scheme and host, as HTTP/2 names it; HTTP/1.1 names its path alone.
-    pub(crate) uri: Uri,
+    /// Scheme and host, as HTTP/2 names them.
+    pub(crate) origin: String,
+    /// Where answers are asked for; or, where that depends on what is asked, what it begins with.
+    path: String,
+    platform: PlatformName,
     /// The `host` header of HTTP/1.1.
     pub(crate) host: HeaderValue,
     /// The header with the credential. Not shown by `Debug`.
@@ -24,13 +32,14 @@ pub struct Target {
     secret: Secret,
 }
 
-/// Where the generation of answers is asked for, below a base address. Those of OpenAI end in the
-/// version for some, and do not for others.
+/// Where answers are asked for, below a base address. Those of OpenAI end in the version for some, and
+/// do not for others.
 fn path(platform: PlatformName, prefix: &str) -> String {
     match platform {
         PlatformName::Anthropic => format!("{prefix}/v1/messages"),
         PlatformName::OpenAi if prefix.ends_with("/v1") => format!("{prefix}/responses"),
         PlatformName::OpenAi => format!("{prefix}/v1/responses"),
+        PlatformName::Gemini => format!("{prefix}/v1beta/models/"),
     }
 }
 
@@ -47,17 +56,22 @@ impl Target {
         let path = path(platform, &endpoint.prefix);
         let scheme = if endpoint.tls { "https" } else { "http" };
         let authority = endpoint.authority();
-        let uri = format!("{scheme}://{authority}{path}");
+        let origin = format!("{scheme}://{authority}");
+        let uri = format!("{origin}{path}").parse::<Uri>();
+        uri.map_err(|e| ("base_url", format!("{origin}{path}: {e}")))?;
         let (name, value) = match platform {
             PlatformName::Anthropic => (API_KEY, key.expose().to_owned()),
             PlatformName::OpenAi => (AUTHORIZATION, format!("Bearer {}", key.expose())),
+            PlatformName::Gemini => (GOOG_API_KEY, key.expose().to_owned()),
         };
         let value = HeaderValue::try_from(value);
         let mut value =
             value.map_err(|_| ("api_key", "must be visible ASCII characters".to_owned()))?;
         value.set_sensitive(true);
         Ok(Self {
-            uri: uri.parse().map_err(|e| ("base_url", format!("{uri}: {e}")))?,
+            origin,
+            path,
+            platform,
             host: HeaderValue::try_from(&authority)
                 .map_err(|e| ("base_url", format!("{authority}: {e}")))?,
             credential: (name, value),
@@ -65,8 +79,36 @@ impl Target {
         })
     }
 
+    /// Where this is asked for. `model` is the upstream's name of it.
+    pub(crate) fn path(&self, model: &str, action: Option<Action>) -> Cow<'_, str> {
+        match (self.platform, action) {
+            (PlatformName::Gemini, Some(action)) => {
+                let query = if action == Action::Stream { "?alt=sse" } else { "" };
+                Cow::Owned(format!("{}{}:{}{query}", self.path, in_path(model), action.name()))
+            }
+            (_, _) => Cow::Borrowed(&self.path),
+        }
+    }
+
     /// What nobody is to be told.
     pub(crate) fn secret(&self) -> Bytes {
         Bytes::copy_from_slice(self.secret.expose().as_bytes())
     }
+}
+
+/// An operator's name of a model as a part of a path, which it cannot leave.
+fn in_path(name: &str) -> Cow<'_, str> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.@/".contains(&b);
+    if name.bytes().all(plain) {
+        return Cow::Borrowed(name);
+    }
+    let mut out = String::with_capacity(name.len() + 8);
+    for byte in name.bytes() {
+        if plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").expect("memory takes what is written");
+        }
+    }
+    Cow::Owned(out)
 }

@@ -32,16 +32,17 @@ enum Choice {
 
 impl From<Request> for Asked {
     fn from(request: Request) -> Self {
-        let tools = request.tools.into_iter();
-        let tools = tools.map(|f| Tool { name: f.name, input_schema: f.parameters }).collect();
-        let tool_choice = request.tool_choice.map(|choice| match choice {
+        let Request { model, stream, tools, tool_choice } = request;
+        let tools =
+            tools.into_iter().map(|f| Tool { name: f.name, input_schema: f.parameters }).collect();
+        let tool_choice = tool_choice.map(|choice| match choice {
             Choice::Mode(mode) if mode == "required" => {
                 ToolChoice { kind: "any".into(), name: None }
             }
             Choice::Mode(kind) => ToolChoice { kind, name: None },
             Choice::Named { name } => ToolChoice { kind: "tool".into(), name: Some(name) },
         });
-        Self { model: request.model, stream: request.stream, tools, tool_choice }
+        Self { model, stream, counts: false, tools, tool_choice }
     }
 }
 

@@ -1,0 +1,83 @@
+//! `POST /v1beta/models/MODEL:ACTION`: what is asked for.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use hyper::Request;
+use sluice_engine::session::{self, Scope};
+use sluice_engine::{GroupId, RequestSpec};
+use sluice_storage::Watch;
+
+use super::body::{self, Body};
+use super::{Asked, owner};
+use crate::auth::KeyOwner;
+use crate::directory::{Directory, model_id};
+use crate::gateway::Worker;
+use crate::net::Net;
+use crate::protocol::Protocol;
+use crate::protocol::error::ApiError;
+use crate::protocol::gemini::{self, Action, Array, Call};
+use crate::telemetry::AccessLog;
+
+const PROTOCOL: Protocol = Protocol::Gemini;
+const WRONG_GROUP: ApiError = ApiError::invalid("API key group has no gemini accounts");
+const EMPTY: ApiError = ApiError::invalid("Request body is empty");
+
+/// Understands a request; `rest` is what follows `/v1beta/models/` in its path. What can be wrong with
+/// key and path is told before the body is read.
+///
+/// # Errors
+/// What the client is to be told.
+pub(crate) async fn understand<N: Net, S: Watch>(
+    worker: &Worker<N, S>,
+    request: Request<Body>,
+    rest: &str,
+    log: &Rc<AccessLog>,
+) -> Result<(Asked, RequestSpec), ApiError> {
+    let (head, body) = request.into_parts();
+    let KeyOwner { user, group } = owner(worker, &head, log)?;
+    if !serves_gemini(&worker.driver.directory, group) {
+        return Err(WRONG_GROUP);
+    }
+    let Call { model, action } = Call::read(rest)?;
+    let (bytes, parked) = body.read(worker).await?;
+    if bytes.is_empty() {
+        return Err(EMPTY);
+    }
+    let stream = action == Action::Stream;
+    log.asks(model, stream, bytes.len());
+    body::not_too_late(worker)?;
+    let platform = PROTOCOL.platform();
+    let scope = Scope { group, platform, user };
+    let spec = RequestSpec {
+        user,
+        group,
+        platform,
+        model: model_id(model),
+        session: session::by_prefix(scope, gemini::prefix(&bytes)),
+        stream,
+        warmup: false,
+    };
+    let asked = Asked {
+        protocol: PROTOCOL,
+        body: Some((bytes, parked)).into(),
+        headers: head.headers,
+        model: model.to_owned(),
+        models: Vec::new(),
+        stream,
+        action: Some(action),
+        array: (stream && !wants_events(head.uri.query())).then(|| Cell::new(Array::default())),
+        log: log.clone(),
+    };
+    Ok((asked, spec))
+}
+
+fn serves_gemini(directory: &Directory, group: GroupId) -> bool {
+    let platform = PROTOCOL.platform();
+    directory.roster.pools.keys().any(|key| key.group == group && key.platform == platform)
+}
+
+/// Whether a stream is to be one of events. Otherwise it is an array.
+fn wants_events(query: Option<&str>) -> bool {
+    query.unwrap_or_default().split('&').any(|pair| pair == "alt=sse")
+}
