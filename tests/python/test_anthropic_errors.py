@@ -60,9 +60,9 @@ REFUSALS = [
     ("forbids-key", anthropic.InternalServerError, 502, "upstream_error", "access forbidden", None),
     ("broken", anthropic.InternalServerError, 502, "upstream_error", "temporarily unavailable", None),
     ("overloaded", anthropic.InternalServerError, 503, "overloaded_error", LATER, "11"),
-    ("elsewhere", anthropic.InternalServerError, 502, "upstream_error", "request failed", None),
-    ("hangs-up", anthropic.InternalServerError, 502, "upstream_error", "request failed", None),
-    ("page", anthropic.InternalServerError, 502, "upstream_error", "request failed", None),
+    ("elsewhere", anthropic.InternalServerError, 502, "upstream_error", "temporarily unavailable", None),
+    ("hangs-up", anthropic.InternalServerError, 502, "upstream_error", "temporarily unavailable", None),
+    ("page", anthropic.InternalServerError, 502, "upstream_error", "temporarily unavailable", None),
     ("poor", anthropic.PermissionDeniedError, 403, "billing_error", "balance", None),
     ("shut-out", anthropic.PermissionDeniedError, 403, "permission_error", "not active", None),
 ]

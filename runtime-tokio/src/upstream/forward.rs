@@ -312,8 +312,10 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         if !self.wire.opened() {
             let mut response = self.asked.stream_head();
             let mut passed = headers::down(self.asked.protocol, head.headers());
-            // Its own says how the client reads it.
-            passed.remove(CONTENT_TYPE);
+            if self.asked.array.is_some() {
+                // Its own says how the client reads it.
+                passed.remove(CONTENT_TYPE);
+            }
             response.headers_mut().extend(passed);
             self.wire.open(response);
         }
