@@ -9,6 +9,7 @@ use sluice_engine::{
 };
 use sluice_storage::fate::Rates;
 
+mod courses;
 mod draw;
 mod generate;
 mod setting;

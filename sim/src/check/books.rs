@@ -46,6 +46,8 @@ pub struct Held {
     pub way: Way,
     /// Since when, on the store clock.
     pub since: Time,
+    /// Its place among all grants and closings; 0 for one entered by a resync.
+    pub order: u64,
 }
 
 /// A lease that waits.
@@ -77,6 +79,8 @@ pub struct Session {
 pub struct Closing {
     /// Until when, on the raw clock.
     pub until: Time,
+    /// The place among all grants and closings of the first one since it was open.
+    pub order: u64,
     /// The lease that probes it.
     pub probe: Option<Key>,
 }
@@ -148,6 +152,8 @@ pub struct Books<'a> {
     pub closings: BTreeMap<(AccountId, Option<ModelId>), Closing>,
     /// Accounts that the operator drains or disabled.
     pub operated: BTreeMap<AccountId, HealthChange>,
+    /// Grants and closings so far.
+    order: u64,
     /// Pools as defined.
     pub pools: BTreeMap<PoolId, Vec<AccountId>>,
     /// The discipline, once defined.
@@ -181,6 +187,7 @@ impl<'a> Books<'a> {
             sessions: BTreeMap::new(),
             closings: BTreeMap::new(),
             operated: BTreeMap::new(),
+            order: 0,
             pools: BTreeMap::new(),
             discipline: None,
             version: Version { stamp: 0, digest: 0 },
@@ -200,16 +207,22 @@ impl<'a> Books<'a> {
         self.leases.range(range).next().map(|(&key, &held)| (key, held))
     }
 
+    /// The highest ask of a lease that the store has seen.
+    #[must_use]
+    pub fn known_ask(&self, lease: Key) -> Option<Ask> {
+        self.asks.get(&lease).copied()
+    }
+
     /// Whether a session had ended at the present store clock.
     #[must_use]
     pub fn session_over(&self, node: NodeId) -> bool {
         self.sessions.get(&node).is_none_or(|s| s.replaced || self.clock >= s.last + SESSION)
     }
 
-    /// Whether this ticket may be served by this gate as far as roster, operator and exclusions go,
-    /// and no closing of health is in the way.
+    /// Whether this ticket may be served by this gate as far as roster, operator, exclusions and
+    /// health go, if `probe` is nothing that is in the way.
     #[must_use]
-    pub fn eligible(&self, ticket: &Ticket, gate: GateId) -> bool {
+    pub fn eligible(&self, ticket: &Ticket, gate: GateId, probe: Option<Key>) -> bool {
         let limit = self.gates.get(&gate).and_then(|g| g.limit);
         if limit.is_none_or(|l| l == Limit::Closed) || ticket.deadline <= self.clock {
             return false;
@@ -226,15 +239,11 @@ impl<'a> Books<'a> {
             }
             _ => return false,
         };
-        self.well(account, model)
-    }
-
-    /// Whether neither operator nor health stands in the way of this account for this model.
-    #[must_use]
-    pub fn well(&self, account: AccountId, model: ModelId) -> bool {
-        !self.operated.contains_key(&account)
-            && !self.closings.contains_key(&(account, None))
-            && !self.closings.contains_key(&(account, Some(model)))
+        let open = |of| {
+            let closing = self.closings.get(&(account, of));
+            closing.is_none_or(|c| c.until <= self.raw && (c.probe.is_none() || c.probe == probe))
+        };
+        !self.operated.contains_key(&account) && open(None) && open(Some(model))
     }
 
     /// Takes in what checkers may rely on while they see the record.
@@ -426,11 +435,13 @@ impl<'a> Books<'a> {
             Fact::Limited { gate, limit } => self.gate(*gate).limit = Some(*limit),
             Fact::Granted { lease, gate, way, .. } => {
                 self.gate(*gate).held += 1;
+                self.order += 1;
                 let held = Held {
                     gate: *gate,
                     claimed: *way != Way::Settled,
                     way: *way,
                     since: entry.clock,
+                    order: if *way == Way::Resynced { 0 } else { self.order },
                 };
                 self.leases.insert(key(*lease), held);
             }
@@ -459,7 +470,10 @@ impl<'a> Books<'a> {
 
     fn health(&mut self, fact: &Fact) {
         if let Fact::Closed { account, model, until, .. } = *fact {
-            self.closings.insert((account, model), Closing { until, probe: None });
+            self.order += 1;
+            let fresh = Closing { until, order: self.order, probe: None };
+            let closing = self.closings.entry((account, model)).or_insert(fresh);
+            (closing.until, closing.probe) = (until, None);
         }
         if let Fact::Probing { account, model, lease } = *fact
             && let Some(closing) = self.closings.get_mut(&(account, model))

@@ -1,12 +1,14 @@
 //! I3: a live request on a live node never loses a claimed lease. A session ends only when it was not
-//! prolonged, a ttl only where the policy has one.
+//! prolonged or when its successor names it, a ttl only where the policy has one. Nor does a lease lose
+//! what it asks for by asking for it, or by an ask that comes after a newer one.
 
 use std::collections::BTreeMap;
 
-use sluice_engine::ledger::history::{Ending, Fact, Way};
-use sluice_engine::{Attempt, GateId, LeaseId, RequestId, Time};
+use sluice_engine::ledger::history::{Ending, Fact, Line, Way};
+use sluice_engine::store::{Enter, Want};
+use sluice_engine::{Attempt, GateId, LeaseId, RequestId, StoreOp, Tag, Time};
 
-use super::books::key;
+use super::books::{Ticket, key};
 use super::{Books, Checker};
 use crate::history::{Record, What};
 
@@ -15,6 +17,8 @@ use crate::history::{Record, What};
 pub(super) struct KeepsLease {
     /// When a lease was first granted.
     first: BTreeMap<(RequestId, Attempt), Time>,
+    /// The lease of the ask that is being applied, if it waits by a newer one.
+    late: Option<LeaseId>,
 }
 
 impl Checker for KeepsLease {
@@ -27,6 +31,19 @@ impl Checker for KeepsLease {
             && let Fact::Granted { lease, .. } = entry.fact
         {
             self.first.entry((lease.request, lease.attempt)).or_insert(record.at);
+        }
+        if let What::Applying { op, .. } = &record.what {
+            self.late = late(books, op);
+        }
+        if let What::Fact(entry) = &record.what {
+            if let Fact::Queued { lease, .. } | Fact::Granted { lease, way: Way::Entered, .. } =
+                entry.fact
+                && self.late == Some(lease)
+            {
+                return Err(format!("{lease} waits and is moved by an ask that is not its newest"));
+            }
+            succeeded(books, &entry.fact)?;
+            asked(books, &entry.fact)?;
         }
         if let What::Fact(entry) = &record.what
             && let Fact::Ended { lease, gate, how } = entry.fact
@@ -46,6 +63,61 @@ impl Checker for KeepsLease {
         }
         Ok(())
     }
+}
+
+fn late(books: &Books<'_>, op: &StoreOp) -> Option<LeaseId> {
+    let StoreOp::Enter(enter) = op else { return None };
+    let lease = key(enter.lease);
+    let waits = books.tickets.get(&lease).is_some_and(|ticket| ticket.deadline > books.clock);
+    let newer = books.known_ask(lease).is_some_and(|known| enter.ask <= known);
+    (waits && newer).then_some(enter.lease)
+}
+
+/// A session in whose place another begins.
+fn succeeded(books: &Books<'_>, fact: &Fact) -> Result<(), String> {
+    if let Fact::Joined { node, replaces: Some(former), .. } = fact
+        && let Some(StoreOp::Join { replaces, .. }) = books.applying.as_deref()
+        && *replaces != Some(*former)
+    {
+        return Err(format!("{node} takes the place of {former} but names {replaces:?}"));
+    }
+    Ok(())
+}
+
+/// What an ask does to the slot that its lease has already.
+fn asked(books: &Books<'_>, fact: &Fact) -> Result<(), String> {
+    let Some(StoreOp::Enter(enter)) = books.applying.as_deref() else { return Ok(()) };
+    let (lease, given_up) = if let Fact::Ended { lease, gate, how: Ending::Declined } = fact {
+        (lease, Some(*gate))
+    } else if let Fact::Claimed { lease, .. } = fact {
+        (lease, None)
+    } else {
+        return Ok(());
+    };
+    if *lease != enter.lease {
+        return Ok(());
+    }
+    if books.known_ask(key(enter.lease)).is_some_and(|known| enter.ask <= known) {
+        return Err(format!(
+            "{} is changed by {:?}, which is not its newest",
+            enter.lease, enter.ask
+        ));
+    }
+    if let Some(gate) = given_up.filter(|&gate| wants(books, enter, gate)) {
+        return Err(format!("{} gives up {gate}, which is what it asks for", enter.lease));
+    }
+    Ok(())
+}
+
+fn wants(books: &Books<'_>, enter: &Enter, gate: GateId) -> bool {
+    let line = match &enter.want {
+        Want::User { user, .. } => Line::Gate(GateId::User(*user)),
+        Want::Gate { account, .. } => Line::Gate(GateId::Account(*account)),
+        Want::Pool { pool, .. } => Line::Pool(*pool),
+    };
+    let want = Some(enter.want.clone());
+    let wish = Ticket { line, tag: Tag(0), want, deadline: Time(u64::MAX) };
+    books.eligible(&wish, gate, Some(key(enter.lease)))
 }
 
 fn ended(books: &Books<'_>, lease: LeaseId, gate: GateId, how: Ending) -> Result<(), String> {
@@ -83,8 +155,8 @@ fn ended(books: &Books<'_>, lease: LeaseId, gate: GateId, how: Ending) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::testkit::{Kit, account};
-    use sluice_engine::store::Limit::Slots;
+    use crate::check::testkit::{Kit, account, node};
+    use sluice_engine::store::{Instance, Limit::Slots};
 
     #[test]
     fn leaving_after_the_attempt_is_accepted() {
@@ -102,6 +174,56 @@ mod tests {
             kit.end(1, 1, account(1), how);
             assert!(kit.judge(KeepsLease::default()).is_some(), "{how:?}");
         }
+    }
+
+    #[test]
+    fn a_join_that_does_not_name_whom_it_succeeds_is_rejected() {
+        let joined_naming = |replaces| {
+            let mut kit = Kit::new();
+            let instance = Instance("node-0".into());
+            kit.join(1).applying(StoreOp::Join { instance, replaces, resume: false, protocol: 1 });
+            kit.rejoin(2, node(1), false).judge(KeepsLease::default())
+        };
+        assert_eq!(joined_naming(Some(node(1))), None);
+        assert!(joined_naming(None).is_some());
+    }
+
+    #[test]
+    fn a_late_ask_that_claims_is_rejected() {
+        let claimed_by = |ask| {
+            let mut kit = Kit::new();
+            kit.define(1, &[1]).limit(account(1), Slots(1)).queue(5, 1, 1, 5, 5_000);
+            kit.unqueue(5, 1, 1).settle(5, 1, account(1), 1, Slots(1));
+            kit.applying(Kit::enter(5, 1, 1, ask, None, 5_000)).claim(5, 1, account(1));
+            kit.judge(KeepsLease::default())
+        };
+        assert_eq!(claimed_by(6), None);
+        assert!(claimed_by(5).is_some(), "the same ask a second time");
+    }
+
+    #[test]
+    fn a_late_ask_that_moves_a_ticket_is_rejected() {
+        let moved_by = |ask| {
+            let mut kit = Kit::new();
+            kit.define(1, &[1]).limit(account(1), Slots(1)).queue(5, 1, 1, 5, 5_000);
+            kit.applying(Kit::enter(5, 1, 1, ask, None, 5_000)).unqueue(5, 1, 1);
+            kit.grant(5, 1, account(1), 1, Slots(1)).judge(KeepsLease::default())
+        };
+        assert_eq!(moved_by(6), None);
+        assert!(moved_by(4).is_some());
+    }
+
+    #[test]
+    fn giving_up_what_is_asked_for_is_rejected() {
+        let given_up_at = |id| {
+            let mut kit = Kit::new();
+            kit.define(1, &[1]).limit(account(id), Slots(1));
+            kit.settle(5, 1, account(id), 1, Slots(1));
+            kit.applying(Kit::enter(5, 1, 1, 6, None, 5_000));
+            kit.end(5, 1, account(id), Ending::Declined).judge(KeepsLease::default())
+        };
+        assert_eq!(given_up_at(2), None, "it is not of the pool");
+        assert!(given_up_at(1).is_some());
     }
 
     #[test]

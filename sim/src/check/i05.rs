@@ -1,6 +1,5 @@
 //! I5, work conservation: after any operation, once the due list is empty at its time, no gate is open
-//! with room while a ticket waits that may be served there. Gates that health has ever closed and not
-//! cleared are left to the ledger's own check.
+//! with room while a ticket waits that may be served there.
 
 use sluice_engine::ledger::history::Line;
 use sluice_engine::store::Discipline;
@@ -38,7 +37,7 @@ impl Checker for WorkConserved {
                     .gates
                     .get(&gate)
                     .is_some_and(|g| g.limit.is_some_and(|l| l.has_room(g.held)));
-                if room && books.eligible(ticket, gate) {
+                if room && books.eligible(ticket, gate, None) {
                     return Err(format!("{key:?} waits in {:?} beside free {gate}", ticket.line));
                 }
             }
@@ -53,7 +52,7 @@ mod tests {
     use crate::check::testkit::{Kit, account};
     use sluice_engine::StoreReply;
     use sluice_engine::ledger::history::Ending;
-    use sluice_engine::store::Limit::Slots;
+    use sluice_engine::store::{Cause, Limit::Slots};
 
     #[test]
     fn waiting_beside_a_full_gate_is_accepted() {
@@ -69,6 +68,16 @@ mod tests {
         kit.define(1, &[1]).limit(account(1), Slots(1)).grant(1, 1, account(1), 1, Slots(1));
         kit.queue(2, 1, 1, 2, 5_000).end(1, 1, account(1), Ending::Left);
         kit.applied(StoreOp::Reap { max: 1 }, StoreReply::Reaped { more: false });
+        assert!(kit.judge(WorkConserved).is_some());
+    }
+
+    #[test]
+    fn waiting_beside_an_account_that_has_opened_again_is_rejected() {
+        let mut kit = Kit::new();
+        kit.define(1, &[1]).limit(account(1), Slots(1)).close_key(1, 1_000, Cause::Ejected);
+        kit.queue(2, 1, 1, 2, 5_000);
+        assert_eq!(kit.judge(WorkConserved), None);
+        kit.wait(1_000).applied(StoreOp::Reap { max: 1 }, StoreReply::Reaped { more: false });
         assert!(kit.judge(WorkConserved).is_some());
     }
 

@@ -97,7 +97,7 @@ fn overtaken(
             && Some(other) != asking
             && (ticket.tag, other_lease(other)) < (tag, lease)
             && same_model(ticket)
-            && books.eligible(ticket, gate)
+            && books.eligible(ticket, gate, Some(key(lease)))
         {
             return Err(format!(
                 "{lease} at {tag} is granted {gate} before {other:?} at {}",
@@ -115,9 +115,10 @@ const fn other_lease((request, attempt, node): super::books::Key) -> LeaseId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::testkit::{Kit, account};
+    use crate::check::testkit::{Kit, account, lease};
+    use sluice_engine::AccountId;
     use sluice_engine::ledger::history::Ending;
-    use sluice_engine::store::Limit::Slots;
+    use sluice_engine::store::{Cause, Limit::Slots};
 
     fn full_with_two_waiting() -> Kit {
         let mut kit = Kit::new();
@@ -138,6 +139,16 @@ mod tests {
     fn a_later_ticket_before_it_is_rejected() {
         let mut kit = full_with_two_waiting();
         kit.unqueue(3, 1, 1).settle(3, 1, account(1), 3, Slots(1));
+        assert!(kit.judge(InOrder::default()).is_some());
+    }
+
+    #[test]
+    fn a_later_probe_before_it_is_rejected() {
+        let mut kit = Kit::new();
+        kit.define(1, &[1]).limit(account(1), Slots(1)).close_key(1, 1_000, Cause::Ejected);
+        kit.queue(2, 1, 1, 2, 5_000).wait(1_000);
+        kit.fact(Fact::Probing { account: AccountId(1), model: None, lease: lease(3, 1) });
+        kit.grant(3, 1, account(1), 1, Slots(1));
         assert!(kit.judge(InOrder::default()).is_some());
     }
 

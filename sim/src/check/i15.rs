@@ -15,6 +15,10 @@ use crate::scenario::{Arrival, FaultKind};
 /// How long a store's trouble may show in verdicts after it ended.
 const ECHO: Span = Span::from_secs(12);
 
+/// Within this time and the longest back-off delay a request that waits has been answered, or told that
+/// it is not: longer than any time-out.
+const ANSWER: Span = Span::from_ms(700);
+
 /// What the asks of one request were told.
 #[derive(Debug, Default)]
 struct Told {
@@ -34,6 +38,8 @@ pub(super) struct Owners {
     told: BTreeMap<RequestId, Told>,
     /// Per node: when the store last gave it trouble.
     trouble: BTreeMap<usize, Time>,
+    /// Per node: when the store last answered it.
+    answered: BTreeMap<usize, Time>,
     /// Per node: when it last stood still.
     thawed: BTreeMap<usize, Time>,
     /// Per node: when it last lost its session.
@@ -109,6 +115,8 @@ impl Owners {
     ) {
         if matches!(result, Err(_) | Ok(StoreReply::Lost | StoreReply::Left)) {
             self.trouble.insert(node, at);
+        } else {
+            self.answered.insert(node, at);
         }
         if matches!(result, Ok(StoreReply::Lost)) {
             self.lost.insert(node, at);
@@ -197,12 +205,14 @@ impl Owners {
             ),
             Verdict::AccountLineFull => must(told.full[1], "no account's line was full"),
             // The account's share of all waiting may be used up before its first answer: by waiting
-            // for the user, or by accounts that were full or shut.
+            // for the user, or by accounts that were full or shut; but not by a store that is silent.
             Verdict::AccountWaitTimeout => must(
                 if told.waiting[1] {
                     certain(false)
                 } else {
-                    (told.waiting[0] || told.full[1] || told.shut) && !fault
+                    let before = told.waiting[0] || told.full[1] || told.shut;
+                    let silent = case.books.scenario.policy.backoff_max + ANSWER;
+                    before && !fault && lately(&self.answered, case.at - silent)
                 } || stood_still,
                 "it was not told to wait for an account",
             ),
@@ -265,6 +275,17 @@ mod tests {
         kit.ask(1, 0, 1, 2, Some(Tag(1))).tell_fault(2, StoreFault::Unknown);
         kit.finish(1, Verdict::UserWaitTimeout);
         assert!(kit.judge(Owners::default()).is_some());
+    }
+
+    #[test]
+    fn accounts_that_were_full_excuse_a_timeout_unless_the_store_is_silent() {
+        let ended_after_silence_of = |ms| {
+            let mut kit = Kit::new();
+            kit.arrive(1, 1).wait(20_000).ask(1, 1, 1, 1, None).tell(1, StoreReply::Full);
+            kit.wait(ms).finish(1, Verdict::AccountWaitTimeout).judge(Owners::default())
+        };
+        assert_eq!(ended_after_silence_of(2_700), None);
+        assert!(ended_after_silence_of(2_701).is_some());
     }
 
     #[test]

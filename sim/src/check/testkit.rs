@@ -6,8 +6,8 @@ use sluice_engine::ledger::history::{Ending, Entry, Fact, Line, Way};
 use sluice_engine::rng::Seed;
 use sluice_engine::roster::{Account, Platform, Pool, PoolKey, User};
 use sluice_engine::store::{
-    AccountDef, Cause, Define, Discipline, Enter, HealthRules, Instance, Limit, PoolDef, Version,
-    Want,
+    AccountDef, Cause, Define, Discipline, Enter, HealthRules, Instance, Limit, PoolDef, SESSION,
+    Version, Want,
 };
 use sluice_engine::trail::{Decision, Trail};
 use sluice_engine::{
@@ -123,7 +123,7 @@ impl Kit {
         self.push(What::Fact(entry))
     }
 
-    fn applying(&mut self, op: StoreOp) -> &mut Self {
+    pub(super) fn applying(&mut self, op: StoreOp) -> &mut Self {
         let (raw, clock) = (self.now, self.now);
         self.push(What::Applying { from: Some(0), call: Ask(0), op: Rc::new(op), raw, clock })
     }
@@ -218,7 +218,14 @@ impl Kit {
         self.applying(op.clone()).applied(op, StoreReply::Done)
     }
 
-    fn enter(req: u64, attempt: u16, pool: u64, ask: u64, tag: Option<Tag>, ms: u64) -> StoreOp {
+    pub(super) fn enter(
+        req: u64,
+        attempt: u16,
+        pool: u64,
+        ask: u64,
+        tag: Option<Tag>,
+        ms: u64,
+    ) -> StoreOp {
         StoreOp::Enter(Enter {
             lease: lease(req, attempt),
             ask: Ask(ask),
@@ -279,6 +286,26 @@ impl Kit {
 
     pub(super) fn tell(&mut self, call: u64, reply: StoreReply) -> &mut Self {
         self.push(What::Told { node: 0, call: Ask(call), result: Ok(reply) })
+    }
+
+    /// A session begins, and the node is told so at once.
+    pub(super) fn join_told(&mut self, call: u64, id: u64) -> &mut Self {
+        let instance = Instance("node-0".into());
+        self.send(call, StoreOp::Join { instance, replaces: None, resume: false, protocol: 1 });
+        let joined = StoreReply::Joined { node: node(id), session: SESSION, epoch: 1 };
+        self.tell(call, joined)
+    }
+
+    /// An ask is told that it holds.
+    pub(super) fn held_told(
+        &mut self,
+        call: u64,
+        req: u64,
+        attempt: u16,
+        gate: GateId,
+    ) -> &mut Self {
+        let held = StoreReply::Held { gate, tag: Tag(req), probe: false };
+        self.ask(req, attempt, 1, call, None).tell(call, held)
     }
 
     pub(super) fn tell_fault(&mut self, call: u64, fault: StoreFault) -> &mut Self {

@@ -10,6 +10,7 @@ use sluice_engine::{
 };
 use sluice_storage::fate::Rates;
 
+use super::courses;
 use super::setting::Setting;
 use super::{Answer, Arrival, CancelWay, Draw, Fault, FaultKind, Scenario, Sick};
 
@@ -29,7 +30,7 @@ impl Scenario {
         let arrivals = arrivals(seed, &setting, safety_end, &anchors);
         let rosters = rosters(seed, &setting);
         let faults = faults(seed, &setting, &arrivals, safety_end, &anchors, &rosters);
-        Self {
+        let mut scenario = Self {
             seed,
             preset,
             sick: sick(seed, &setting, safety_end),
@@ -39,7 +40,10 @@ impl Scenario {
             arrivals,
             faults,
             safety_end,
-        }
+        };
+        courses::pile_up(&mut Draw::scenario(seed, 14, 0), &mut scenario);
+        courses::forget(&mut Draw::scenario(seed, 15, 0), &mut scenario);
+        scenario
     }
 }
 
