@@ -1,4 +1,5 @@
-//! `sluice demo`: a gateway, four made-up accounts and three users, with nothing to configure.
+//! `sluice demo`: a gateway, made-up accounts of every protocol and three users, with nothing to
+//! configure.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -20,8 +21,15 @@ use crate::serve::{self, Addresses};
 
 /// Name, and balance in cents.
 const USERS: [(&str, i64); 3] = [("alice", 1_000), ("bob", 1_000), ("carol", 0)];
-/// Name, and priority: the slow one is asked when the others are busy.
-const ACCOUNTS: [(&str, u32); 4] = [("swift", 0), ("steady", 0), ("slow", 1), ("flaky", 0)];
+/// Name, what it speaks, and priority: the slow one is asked when the others are busy.
+const ACCOUNTS: [(&str, &str, u32); 6] = [
+    ("swift", "anthropic", 0),
+    ("steady", "anthropic", 0),
+    ("slow", "anthropic", 1),
+    ("flaky", "anthropic", 0),
+    ("responsive", "openai", 0),
+    ("twin", "gemini", 0),
+];
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Runs the demo until the process is told to stop.
@@ -79,9 +87,9 @@ fn upstream() -> Rc<Mock> {
         (200, Fault::ErrorEvent("overloaded_error")),
     ];
     let flaky = Behaviour { faults, ..named("flaky") };
-    let all = [named("swift"), named("steady"), slow, flaky];
-    let keys = ACCOUNTS.iter().map(|(name, _)| account_key(name)).zip(all);
-    Mock::new(Seed(1), keys)
+    let others = ["swift", "steady", "responsive", "twin"].map(|name| (name, named(name)));
+    let all = others.into_iter().chain([("slow", slow), ("flaky", flaky)]);
+    Mock::new(Seed(1), all.map(|(name, behaviour)| (account_key(name), behaviour)))
 }
 
 fn account_key(name: &str) -> String {
@@ -106,11 +114,11 @@ fn configuration(listen: SocketAddr, admin: SocketAddr, upstream: SocketAddr) ->
              keys = [{{ sha256 = \"{hash}\", group = \"demo\" }}]\n"
         );
     }
-    for (name, priority) in ACCOUNTS {
+    for (name, platform, priority) in ACCOUNTS {
         let _ = write!(
             text,
-            "[[accounts]]\nname = \"{name}\"\nbase_url = \"http://{upstream}\"\n\
-             api_key = \"{}\"\nconcurrency = 2\npriority = {priority}\ngroups = [\"demo\"]\n",
+            "[[accounts]]\nname = \"{name}\"\nplatform = \"{platform}\"\n\
+             base_url = \"http://{upstream}\"\napi_key = \"{}\"\nconcurrency = 2\npriority = {priority}\ngroups = [\"demo\"]\n",
             account_key(name)
         );
     }
@@ -136,17 +144,30 @@ fn guide(addresses: &Addresses, upstream: SocketAddr) -> String {
             user_key(user)
         )
     };
+    let post = |path: &str, body: &str| {
+        format!(
+            "curl -s http://{listen}/{path} -H 'authorization: Bearer {}' \
+             -H 'content-type: application/json' -d '{body}'",
+            user_key("alice")
+        )
+    };
     format!(
         "{line}\n\n\
          The gateway listens at http://{listen}. Try, in another terminal:\n\n\
          # a plain answer\n{}\n\n\
          # a stream\n{}\n\n\
          # a user whose balance is used up\n{}\n\n\
+         # the protocols of OpenAI and Google\n{}\n{}\n\n\
          # who holds and waits for what\ncurl -s {admin}/debug/gates\n\n\
          # what the made-up upstream has seen\ncurl -s http://{upstream}/_mock/stats\n\n\
          Every request leaves a line on standard error. Stop with Ctrl-C.\n",
         call("-s", "alice", ""),
         call("-sN", "bob", ",\"stream\":true"),
         call("-i -s", "carol", ""),
+        post("v1/responses", "{\"model\":\"gpt-demo\",\"input\":\"Hello\"}"),
+        post(
+            "v1beta/models/gemini-demo:generateContent",
+            "{\"contents\":[{\"role\":\"user\",\"parts\":[{\"text\":\"Hello\"}]}]}"
+        ),
     )
 }

@@ -16,11 +16,13 @@ class Demo(unittest.TestCase):
                 subprocess.run(line, shell=True, check=True, capture_output=True, text=True).stdout
                 for line in commands
             ]
-        plain, stream, refused, gates, upstream = outputs
+        plain, stream, refused, response, content, gates, upstream = outputs
         self.assertEqual(json.loads(plain)["type"], "message")
         self.assertIn("event: message_stop", stream)
         self.assertIn("403", refused.splitlines()[0])
         self.assertIn("billing_error", refused)
+        self.assertEqual(json.loads(response)["object"], "response")
+        self.assertIn("candidates", json.loads(content))
         self.assertIn("gates", json.loads(gates))
         self.assertTrue(json.loads(upstream)["keys"])
         self.assertIn(where["gateway"], commands[0])
