@@ -7,6 +7,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use serde_json::{Value, json};
 use sluice_runtime_tokio::protocol::anthropic::Skim;
 use sluice_runtime_tokio::protocol::json;
+use sluice_runtime_tokio::translate::{Naming, Stream, Upstream, request};
 use sluice_runtime_tokio::upstream::relay::Relay;
 
 const PROSE: &str = "The tests fail because the parser stops at the first blank line. I think the \
@@ -96,5 +97,33 @@ fn relay(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, skim, splice, relay);
+/// A request in Gemini's words, by its size.
+fn translate(c: &mut Criterion) {
+    let mut group = c.benchmark_group("protocol/translate");
+    let upstream = Upstream { model: "gemini-test", project: Some("project") };
+    for size in [1_000, 100_000, 1_000_000] {
+        let body = body(size);
+        request(body.as_bytes(), &upstream).expect("a good body");
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |b| {
+            b.iter(|| black_box(request(black_box(body.as_bytes()), &upstream)).is_ok());
+        });
+    }
+    group.finish();
+}
+
+const CHUNK: &str = "data: {\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":\
+    [{\"text\":\" a few words\"}]},\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":5,\
+    \"candidatesTokenCount\":1,\"totalTokenCount\":6},\"modelVersion\":\"gemini-test\"}\r\n\r\n";
+
+/// A chunk of Gemini's in full flow, as events.
+fn translate_stream(c: &mut Criterion) {
+    let mut stream = Stream::new(Naming { model: "claude-test".into(), nonce: 1 });
+    stream.push(Bytes::from_static(CHUNK.as_bytes()));
+    c.bench_function("protocol/translate-stream", |b| {
+        b.iter(|| black_box(stream.push(black_box(Bytes::from_static(CHUNK.as_bytes())))));
+    });
+}
+
+criterion_group!(benches, skim, splice, relay, translate, translate_stream);
 criterion_main!(benches);

@@ -7,6 +7,9 @@ pub mod ledger_ops;
 pub mod scenario;
 pub mod skim;
 pub mod sse;
+pub mod translate_request;
+pub mod translate_response;
+pub mod translate_stream;
 
 use arbitrary::{Result, Unstructured};
 use sluice_engine::store::{AccountDef, Define, Discipline, HealthRules, Limit, PoolDef, Version};

@@ -46,3 +46,18 @@ fn skim() {
 fn sse() {
     replay("sse", sluice_fuzz::sse::run);
 }
+
+#[test]
+fn translate_request() {
+    replay("translate_request", sluice_fuzz::translate_request::run);
+}
+
+#[test]
+fn translate_response() {
+    replay("translate_response", sluice_fuzz::translate_response::run);
+}
+
+#[test]
+fn translate_stream() {
+    replay("translate_stream", sluice_fuzz::translate_stream::run);
+}

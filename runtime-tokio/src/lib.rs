@@ -23,6 +23,7 @@ pub mod serve;
 pub mod shared;
 mod stall;
 pub mod telemetry;
+pub mod translate;
 pub mod upstream;
 mod vital;
 pub mod wire;

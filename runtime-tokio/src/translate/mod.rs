@@ -1,0 +1,75 @@
+//! The Messages API in front of upstreams that speak Gemini's: requests one way, answers the other.
+//!
+//! One translator for every such upstream; Code Assist differs only in an envelope around requests
+//! and answers. An answer is translated chunk by chunk into the events of a stream, and a plain one
+//! is put together from the same events.
+//!
+//! **Architecture Invariant:** pure. Nothing in here knows a socket, a runtime, a clock or entropy.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use self::gemini::Envelope;
+use crate::protocol::error::ApiError;
+
+mod answer;
+mod claude;
+mod content;
+mod emit;
+mod fault;
+mod gemini;
+mod media;
+mod read;
+mod request;
+mod schema;
+mod seal;
+mod stream;
+mod tools;
+
+pub use answer::Naming;
+pub use fault::upstream_error;
+pub use stream::{Stream, WHOLE_BYTES_MAX, Whole, whole};
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Upstream<'a> {
+    /// The model, as the upstream calls it.
+    pub model: &'a str,
+    /// The project that Code Assist wants in an envelope; without one there is no envelope.
+    pub project: Option<&'a str>,
+}
+
+/// Whose models these are: they do not take each other's signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Gemini,
+    Claude,
+}
+
+impl Upstream<'_> {
+    fn family(&self) -> Family {
+        if self.model.contains("claude") { Family::Claude } else { Family::Gemini }
+    }
+}
+
+/// The body of `generateContent` or `streamGenerateContent` that asks what this body of the
+/// Messages API asks. Members that are not known are left out.
+///
+/// # Errors A body that is wrong, or that asks for what the upstream has no words for: its message
+/// begins with the place of the fault.
+pub fn request(body: &[u8], upstream: &Upstream<'_>) -> Result<Bytes, ApiError> {
+    let unreadable = || ApiError::new(400, "invalid_request_error", "Failed to parse request body");
+    let text = std::str::from_utf8(body).map_err(|_| unreadable())?;
+    let raw: &RawValue = serde_json::from_str(text).map_err(|_| unreadable())?;
+    let request = request::request(raw, upstream)?;
+    let written = match upstream.project {
+        Some(project) => {
+            serde_json::to_vec(&Envelope { model: upstream.model, project, request: &request })
+        }
+        None => serde_json::to_vec(&request),
+    };
+    Ok(Bytes::from(written.expect("texts and numbers always have a JSON form")))
+}
+
+#[cfg(test)]
+mod tests;
