@@ -14,6 +14,8 @@ use sluice_engine::{StoreFault, StoreOp, StoreReply, Time};
 pub mod fate;
 mod faulty;
 mod memory;
+pub mod redis;
+mod sinks;
 mod watch;
 
 pub use faulty::FaultyStore;

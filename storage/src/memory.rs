@@ -3,13 +3,13 @@
 //! It answers at once, so that a request whose slots are free is admitted without a task or an
 //! await. Its clock is the `now` of its callers: all workers of a process share one clock.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sluice_engine::ledger::LineView;
 use sluice_engine::store::{Grant, Instance};
-use sluice_engine::{Ledger, NodeId, StoreFault, StoreOp, StoreReply, Time};
+use sluice_engine::{Ledger, StoreFault, StoreOp, StoreReply, Time};
 
+use crate::sinks::Sinks;
 use crate::{GrantSink, Store, Watch};
 
 /// See the module's documentation.
@@ -22,12 +22,6 @@ struct State {
     ledger: Ledger,
     /// The latest time seen: operations without a time of their own happen then.
     now: Time,
-}
-
-#[derive(Default)]
-struct Sinks {
-    by_instance: BTreeMap<Instance, GrantSink>,
-    by_node: BTreeMap<NodeId, Instance>,
 }
 
 impl MemoryStore {
@@ -76,24 +70,11 @@ impl MemoryStore {
     /// No lock is held while a sink is called.
     fn push(&self, grants: &[Grant]) {
         for &grant in grants {
-            let sink = held(&self.sinks).of(grant.lease.node);
+            let sink = held(&self.sinks).of(grant);
             if let Some(sink) = sink {
                 sink(grant);
             }
         }
-    }
-}
-
-impl Sinks {
-    fn join(&mut self, instance: Instance, replaces: Option<NodeId>, node: NodeId) {
-        if let Some(former) = replaces {
-            self.by_node.remove(&former);
-        }
-        self.by_node.insert(node, instance);
-    }
-
-    fn of(&self, node: NodeId) -> Option<GrantSink> {
-        self.by_node.get(&node).and_then(|instance| self.by_instance.get(instance)).cloned()
     }
 }
 
@@ -110,7 +91,7 @@ impl Store for MemoryStore {
 
 impl Watch for MemoryStore {
     fn subscribe(&self, instance: Instance, sink: GrantSink) {
-        held(&self.sinks).by_instance.insert(instance, sink);
+        held(&self.sinks).subscribe(instance, sink);
     }
 
     fn view(&self) -> Option<Vec<LineView>> {
@@ -128,7 +109,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use sluice_engine::store::{Enter, Limit, PROTOCOL, Version, Want};
-    use sluice_engine::{Ask, Attempt, LeaseId, RequestId, Span, UserId};
+    use sluice_engine::{Ask, Attempt, LeaseId, NodeId, RequestId, Span, UserId};
     use std::sync::Arc;
 
     fn join(store: &MemoryStore, name: &str) -> NodeId {

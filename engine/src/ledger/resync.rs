@@ -6,7 +6,9 @@ use super::gate::{GateIx, LineIx};
 use super::history::{Ending, Way};
 use super::{Key, Ledger};
 use crate::ids::{Ask, GateId, LeaseId, ModelId, NodeId};
-use crate::store::{Enter, HeldLease, Limit, Resync, StoreReply, Version, WaitingLease, Want};
+use crate::store::{
+    Enter, HeldLease, Limit, PASSES_MAX, Resync, StoreReply, Version, WaitingLease, Want,
+};
 
 impl Ledger {
     pub(super) fn resync(&mut self, resync: Resync) -> StoreReply {
@@ -139,9 +141,6 @@ impl Ledger {
         }
     }
 }
-
-/// Passes of a node whose notes are kept. Two overlap when a call comes late, after a reconnect.
-const PASSES_MAX: usize = 4;
 
 /// For a user's slot that comes without its limit: below every roster's.
 const UNKNOWN_LIMIT: (Limit, Version) = (Limit::Closed, Version { stamp: 0, digest: 0 });

@@ -4,11 +4,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, SessionKey};
-use crate::store::{SWEEP_MAX, SessionChange};
+use crate::store::{SESSIONS_MAX, SWEEP_MAX, SessionChange};
 use crate::time::Time;
-
-/// The most bindings kept.
-pub(super) const SESSIONS_MAX: usize = 262_144;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Sessions {

@@ -51,6 +51,10 @@ pub const REAP_MAX: u32 = 128;
 pub const BEST_MAX: usize = 8;
 /// Tombstones and ended sessions' bindings forgotten by one operation.
 pub const SWEEP_MAX: usize = 200;
+/// The most bindings of sessions kept; then what ends first gives way.
+pub const SESSIONS_MAX: usize = 262_144;
+/// Resync passes of a node whose notes are kept. Two overlap when a call comes late, after a reconnect.
+pub const PASSES_MAX: usize = 4;
 /// The protocol spoken here; `Join` carries it.
 pub const PROTOCOL: u32 = 1;
 

@@ -1,0 +1,190 @@
+//! Two connections, for operations and for grants, and what keeps them up.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fred::clients::{Client, SubscriberClient};
+use fred::error::Error;
+use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
+use fred::types::config::{Config, ReconnectPolicy, TcpConfig, UnresponsiveConfig};
+use fred::types::{Builder, ConnectHandle, Message};
+use sluice_engine::NodeId;
+use sluice_engine::store::Grant;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::decode::decode_grant;
+use super::text::parse_id;
+use super::{Space, held};
+use crate::sinks::Sinks;
+
+/// How a store is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Names the deployment: gateways of one cell share their limits. All its keys begin with
+    /// `{cell}`, so that a cluster keeps them in one place.
+    pub cell: String,
+    /// How long an operation may take before it counts as perhaps applied.
+    pub timeout: Duration,
+    /// How long a connection may take to come about.
+    pub connect_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cell: "sluice".into(),
+            timeout: Duration::from_millis(300),
+            connect_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Why there is no store.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The URL makes no sense.
+    Url(String),
+    /// Nobody answers, or not in a way that makes sense.
+    Unreachable(String),
+    /// Redis does not let something be done that is needed.
+    Forbidden {
+        /// What.
+        what: String,
+        /// What Redis said.
+        why: String,
+    },
+    /// Redis may throw keys away when memory runs out: slots would be given twice.
+    Evicts {
+        /// Its `maxmemory-policy`.
+        policy: String,
+    },
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(why) => write!(f, "no URL of a Redis: {why}"),
+            Self::Unreachable(why) => write!(f, "Redis does not answer: {why}"),
+            Self::Forbidden { what, why } => write!(f, "Redis does not allow {what}: {why}"),
+            Self::Evicts { policy } => {
+                write!(f, "Redis throws keys away (maxmemory-policy {policy}): set noeviction")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// The connections, up.
+pub(super) struct Links {
+    pub(super) client: Client,
+    pub(super) subscriber: SubscriberClient,
+    pub(super) tasks: JoinSet<()>,
+}
+
+pub(super) async fn open(url: &str, options: &Options) -> Result<Links, ConnectError> {
+    let config = Config::from_url(url).map_err(|error| ConnectError::Url(said(&error)))?;
+    let mut builder = Builder::from_config(Config { fail_fast: true, ..config });
+    builder
+        .with_connection_config(|connection| {
+            // The engine asks again, because it knows until when that makes sense.
+            connection.max_command_attempts = 1;
+            connection.connection_timeout = options.connect_timeout;
+            connection.internal_command_timeout = options.connect_timeout;
+            connection.unresponsive = UnresponsiveConfig {
+                max_timeout: Some(options.timeout * 3),
+                interval: options.timeout,
+            };
+            connection.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
+        })
+        .with_performance_config(|performance| {
+            performance.default_command_timeout = options.timeout;
+            performance.broadcast_channel_capacity = GRANTS_QUEUED_MAX;
+        })
+        .set_policy(ReconnectPolicy::new_constant(0, RECONNECT_DELAY.as_millis() as u32));
+    let client = builder.build().map_err(|error| ConnectError::Url(said(&error)))?;
+    let subscriber = builder.build_subscriber_client();
+    let subscriber = subscriber.map_err(|error| ConnectError::Url(said(&error)))?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(keep_up(client.clone(), begin(&client).await?));
+    tasks.spawn(keep_up(subscriber.clone(), begin(&subscriber).await?));
+    Ok(Links { client, subscriber, tasks })
+}
+
+/// The task that drives a connection; ends with its handle.
+struct Connection(ConnectHandle);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn begin(client: &impl ClientLike) -> Result<Connection, ConnectError> {
+    let connection = client.init().await;
+    connection.map(Connection).map_err(|error| ConnectError::Unreachable(said(&error)))
+}
+
+/// The client connects again by itself, but for rare errors (of a cluster whose keys move) that end
+/// its task for good: then it is begun anew.
+async fn keep_up(client: impl ClientLike, mut connection: Connection) {
+    loop {
+        drop((&mut connection.0).await);
+        sleep(RECONNECT_DELAY).await;
+        connection = Connection(client.connect());
+    }
+}
+
+/// After a reconnect the grants of all nodes are listened to again. Those in between are lost: who
+/// waits asks again by itself.
+pub(super) async fn listen_again(
+    subscriber: SubscriberClient,
+    sinks: Arc<Mutex<Sinks>>,
+    space: Space,
+) {
+    let mut reconnects = subscriber.reconnect_rx();
+    while !matches!(reconnects.recv().await, Err(RecvError::Closed)) {
+        let nodes = held(&sinks).nodes();
+        for node in nodes {
+            drop(subscriber.subscribe(space.channel(node)).await);
+        }
+    }
+}
+
+/// Hands grants on to whom they concern.
+pub(super) async fn hand_on(subscriber: SubscriberClient, sinks: Arc<Mutex<Sinks>>) {
+    let mut messages = subscriber.message_rx();
+    loop {
+        match messages.recv().await {
+            Ok(message) => {
+                if let Some(grant) = grant(&message) {
+                    let sink = held(&sinks).of(grant);
+                    if let Some(sink) = sink {
+                        sink(grant);
+                    }
+                }
+            }
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+fn grant(message: &Message) -> Option<Grant> {
+    let (_, node) = message.channel.rsplit_once(':')?;
+    let node = NodeId(parse_id(node).ok()?);
+    decode_grant(node, &message.value.as_str()?).ok()
+}
+
+fn said(error: &Error) -> String {
+    error.to_string()
+}
+
+const RECONNECT_DELAY: Duration = Duration::from_millis(200);
+
+/// Grants that wait to be handed on; more are lost, and cost their leases a back-off.
+const GRANTS_QUEUED_MAX: usize = 4096;

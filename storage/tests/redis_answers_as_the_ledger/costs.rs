@@ -1,0 +1,120 @@
+//! What the store costs, in bytes and in time within the server: the numbers of docs/storage.md. A
+//! measurement, run by hand: `-- --ignored --nocapture costs`.
+
+use std::ops::Range;
+
+use sluice_engine::store::{
+    AccountDef, Define, Discipline, Enter, HealthRules, Instance, Limit, Mark, PROTOCOL, PoolDef,
+    StoreOp, StoreReply, Version, Want,
+};
+use sluice_engine::{
+    AccountId, Ask, Attempt, LeaseId, ModelId, NodeId, PoolId, RequestId, Span, Time, UserId,
+};
+
+use crate::redis::Redis;
+use crate::server::Server;
+
+const REQUESTS: u64 = 20_000;
+const NOW: Time = Time(1_700_000_000_000_000);
+const VERSION: Version = Version { stamp: 1, digest: u64::MAX };
+
+/// What others take a slot by, to compare with: drop what is over, count, add.
+const PLAIN: &str = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 900000)
+if redis.call('ZCARD', KEYS[1]) >= 1000000 then return 0 end
+redis.call('ZADD', KEYS[1], now, ARGV[1]) redis.call('EXPIRE', KEYS[1], 900) return 1";
+
+fn accounts() -> Define {
+    let ids: Vec<AccountId> = (1..=20).map(AccountId).collect();
+    let def = |id: &AccountId| AccountDef {
+        account: *id,
+        limit: Limit::Slots(1_000_000),
+        priority: 1,
+        oauth: false,
+    };
+    Define {
+        version: VERSION,
+        discipline: Discipline::Settle,
+        health: HealthRules::default(),
+        accounts: ids.iter().map(def).collect(),
+        pools: vec![PoolDef { pool: PoolId(1), prefer_oauth: false, members: ids }],
+    }
+}
+
+fn user(id: u64, limit: Limit) -> Want {
+    Want::User { user: UserId(id), limit, version: VERSION, line_max: u32::MAX }
+}
+
+fn enter(node: NodeId, request: u64, attempt: u16, want: Want) -> StoreOp {
+    let lease = LeaseId { node, request: RequestId(request), attempt: Attempt(attempt) };
+    let patience = Some(Span::from_secs(30));
+    StoreOp::Enter(Enter { lease, ask: Ask(request), want, tag: None, patience, ttl: None })
+}
+
+fn leave(node: NodeId, request: u64, attempt: u16) -> StoreOp {
+    let lease = LeaseId { node, request: RequestId(request), attempt: Attempt(attempt) };
+    StoreOp::Leave { lease, mark: (attempt > 0).then_some(Mark::Ok), fence: false }
+}
+
+fn measure(redis: &mut Redis, what: &str, requests: Range<u64>, op: impl Fn(u64) -> StoreOp) {
+    measure_any(redis, what, requests, |redis, request| {
+        redis.apply(NOW, &op(request)).expect("it answers");
+    });
+}
+
+fn measure_any(redis: &mut Redis, what: &str, requests: Range<u64>, run: impl Fn(&mut Redis, u64)) {
+    let (bytes, count) = (redis.bytes(), requests.end - requests.start);
+    redis.begin_timing();
+    for request in requests {
+        run(redis, request);
+    }
+    let us = redis.us_per_script();
+    let more = redis.bytes() as i64 - bytes as i64;
+    eprintln!("{what:>22}: {us} µs, {:>4} bytes", more / count as i64);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn costs() {
+    let Some(server) = Server::start("costs", &[]) else { return };
+    let mut redis = Redis::new(&server, |text| text);
+    redis.apply(NOW, &StoreOp::Define(accounts())).expect("it answers");
+    let join = StoreOp::Join {
+        instance: Instance("one".into()),
+        replaces: None,
+        resume: false,
+        protocol: PROTOCOL,
+    };
+    let Ok((StoreReply::Joined { node, .. }, _)) = redis.apply(NOW, &join) else {
+        panic!("nobody else has this name");
+    };
+    let first = 1 << 40;
+    let digest = redis.load(PLAIN);
+    measure_any(&mut redis, "a plain slot script", first..first + REQUESTS, |redis, request| {
+        redis.ask(&["EVALSHA", &digest, "1", "slots", &request.to_string()]);
+    });
+    let all = first..first + REQUESTS;
+    let model = ModelId(u64::MAX / 3);
+    let any = Want::Pool {
+        pool: PoolId(1),
+        model,
+        best: [AccountId(1)].into_iter().collect(),
+        excluded: Vec::new(),
+        line_max: Some(20),
+    };
+    let own = |request: u64| enter(node, request, 0, user(request, Limit::Slots(3)));
+    measure(&mut redis, "Enter, user", all.clone(), own);
+    measure(&mut redis, "Enter, account", all.clone(), |r| enter(node, r, 1, any.clone()));
+    measure(&mut redis, "Survey of 20", all.clone(), |_| StoreOp::Survey {
+        pool: PoolId(1),
+        model,
+        session: None,
+        excluded: Vec::new(),
+        best: 8,
+    });
+    measure(&mut redis, "Leave, account", all.clone(), |r| leave(node, r, 1));
+    measure(&mut redis, "Leave, user", all, |r| leave(node, r, 0));
+    let waits = |request: u64| enter(node, request, 0, user(request / 20, Limit::Slots(1)));
+    measure(&mut redis, "Enter, 19 of 20 wait", first..first + REQUESTS, waits);
+    measure(&mut redis, "Leave, handing on", first..first + REQUESTS, |r| leave(node, r, 0));
+}

@@ -1,0 +1,58 @@
+//! Redis' protocol, as much of it as a test needs: one question, one answer.
+
+use std::io::{BufRead, BufReader, Error, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// One connection. An answer is a flat list of texts.
+pub(crate) struct Connection(BufReader<UnixStream>);
+
+impl Connection {
+    pub(crate) fn open(socket: &Path) -> Result<Self, Error> {
+        UnixStream::connect(socket).map(|stream| Self(BufReader::new(stream)))
+    }
+
+    /// # Errors
+    /// The connection's, or what Redis answers as an error.
+    pub(crate) fn ask<T: AsRef<str>>(&mut self, words: &[T]) -> Result<Vec<String>, Error> {
+        let mut bytes = format!("*{}\r\n", words.len());
+        for word in words {
+            let word = word.as_ref();
+            bytes.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        self.0.get_mut().write_all(bytes.as_bytes())?;
+        self.hear()
+    }
+
+    /// The next answer, or message that was pushed.
+    pub(crate) fn hear(&mut self) -> Result<Vec<String>, Error> {
+        let mut texts = Vec::new();
+        self.read(&mut texts)?;
+        Ok(texts)
+    }
+
+    fn read(&mut self, texts: &mut Vec<String>) -> Result<(), Error> {
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        let line = line.trim_end();
+        let (kind, rest) = line.split_at_checked(1).ok_or_else(|| Error::other("it has ended"))?;
+        let count = || rest.parse::<i64>().map_err(Error::other);
+        match kind {
+            "+" | ":" => texts.push(rest.into()),
+            "$" if rest == "-1" => texts.push(String::new()),
+            "$" => {
+                let mut bytes = vec![0; count()? as usize + 2];
+                self.0.read_exact(&mut bytes)?;
+                bytes.truncate(bytes.len() - 2);
+                texts.push(String::from_utf8(bytes).map_err(Error::other)?);
+            }
+            "*" => {
+                for _ in 0..count()? {
+                    self.read(texts)?;
+                }
+            }
+            _ => return Err(Error::other(line)),
+        }
+        Ok(())
+    }
+}
