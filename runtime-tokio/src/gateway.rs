@@ -20,7 +20,7 @@ use sluice_engine::rng::Seed;
 use sluice_engine::store::Instance;
 use sluice_engine::time::Span;
 use sluice_storage::Watch;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -98,6 +98,7 @@ pub struct Worker<N: Net, S: Watch> {
     id_prefix: String,
     minted: Cell<u64>,
     phase: watch::Receiver<Phase>,
+    phase_changed: Notify,
 }
 
 /// How long a connection may be open between two requests, or before its first.
@@ -144,9 +145,11 @@ impl<N: Net, S: Watch> Worker<N, S> {
             config,
             minted: Cell::new(0),
             phase,
+            phase_changed: Notify::new(),
         });
         let sweeper = worker.clone();
         spawn_vital("sweeper", async move { sweeper.pool.sweep().await });
+        spawn_vital("phase", worker.clone().follow_phase());
         worker
     }
 
@@ -272,12 +275,24 @@ impl<N: Net, S: Watch> Worker<N, S> {
         AccessLog::new(&self.local, driver.clock, driver.directory.clone(), request_id)
     }
 
+    /// Passes each change on to those who wait here, in the order in which they began to: a watch
+    /// channel wakes its receivers in an order of its own drawing, which no simulation could repeat.
+    async fn follow_phase(self: Rc<Self>) {
+        let mut phase = self.phase.clone();
+        while phase.changed().await.is_ok() {
+            self.phase_changed.notify_waiters();
+        }
+    }
+
     /// Returns when the gateway's end has come so far.
     pub(crate) async fn reached(&self, wanted: Phase) {
-        let mut phase = self.phase.clone();
-        // Who could move it on has gone without doing so: this one never ends by itself.
-        if phase.wait_for(|phase| *phase >= wanted).await.is_err() {
-            std::future::pending().await
+        loop {
+            // Before looking: it is told of every change from here on.
+            let changed = self.phase_changed.notified();
+            if self.phase() >= wanted {
+                return;
+            }
+            changed.await;
         }
     }
 

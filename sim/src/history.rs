@@ -9,6 +9,8 @@ use sluice_engine::{
     StoreReply, Time, Verdict, trail::Trail,
 };
 
+use crate::world::Seen;
+
 /// One thing that happened, in simulated time.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -199,6 +201,8 @@ pub enum What {
         /// Which roster of the scenario.
         roster: usize,
     },
+    /// Clients and upstreams on the simulated network saw this.
+    Seen(Seen),
     /// Faults have ended.
     Healed,
     /// The engine or the ledger finds itself broken.

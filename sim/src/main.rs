@@ -3,15 +3,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sluice_engine::Preset;
 use sluice_sim::formal::{self, Bounds};
 use sluice_sim::report;
+use sluice_sim::scenario::Lane;
 use sluice_sim::scenario::Scenario;
 use sluice_sim::shrink;
-use sluice_sim::swarm::{self, Care};
+use sluice_sim::swarm::{self, Care, Outcome, Plan, child};
 
 /// Runs the scheduler engine in simulated deployments under faults, and checks every run against the
 /// invariants of the design.
@@ -31,6 +32,8 @@ enum Command {
     Run(RunArgs),
     /// Run many seeds; print those that fail, each with the command that shows it again.
     Swarm(SwarmArgs),
+    /// Run seeds in two processes each, and compare what they wrote down, to the byte.
+    Twice(TwiceArgs),
     /// Make a failing scenario as small as it goes while the same invariant fails, and print it as JSON.
     Shrink(RunArgs),
     /// Check the formal model of the store protocol exhaustively, within its bounds.
@@ -43,21 +46,43 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArgs {
+    /// Take the scenario from this JSON file instead of from a seed.
+    #[arg(value_name = "FILE", conflicts_with_all = ["seed", "scenario"])]
+    file: Option<PathBuf>,
     /// The seed of the scenario.
-    #[arg(long, required_unless_present = "scenario")]
+    #[arg(long, required_unless_present_any = ["scenario", "file"])]
     seed: Option<u64>,
     /// The preset of the scheduling policy.
     #[arg(long, value_enum, default_value_t = OnePreset::Fair)]
     preset: OnePreset,
-    /// Take the scenario from this JSON file instead of from a seed.
-    #[arg(long, conflicts_with = "seed")]
+    /// In which world.
+    #[arg(long, value_parser = Lane::named, default_value = "des")]
+    lane: Lane,
+    /// The same as `FILE`.
+    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     scenario: Option<PathBuf>,
     /// Print every transition as one line: milliseconds, node, request, what.
     #[arg(long, value_enum)]
     log: Option<Log>,
+    /// Print what it came to as a line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Run it but once, without a journal.
+    #[arg(long)]
+    quick: bool,
     /// Print the scenario as JSON and stop; its output is what `--scenario` takes.
     #[arg(long)]
     print_scenario: bool,
+}
+
+#[derive(Debug, Args)]
+struct TwiceArgs {
+    /// The seeds, as A..B without B.
+    #[arg(long, value_parser = range, default_value = "0..20")]
+    seeds: (u64, u64),
+    /// In which world.
+    #[arg(long, value_parser = Lane::named, default_value = "turmoil")]
+    lane: Lane,
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +90,12 @@ struct SwarmArgs {
     /// The seeds, as A..B without B.
     #[arg(long, value_parser = range, default_value = "0..1000")]
     seeds: (u64, u64),
+    /// Run for so many minutes instead, from the first seed on.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// In which world.
+    #[arg(long, value_parser = Lane::named, default_value = "des")]
+    lane: Lane,
     /// Which presets to run for every seed.
     #[arg(long, value_enum, default_value_t = Presets::Both)]
     preset: Presets,
@@ -109,10 +140,11 @@ fn range(text: &str) -> Result<(u64, u64), String> {
 
 fn main() -> ExitCode {
     // Panics inside a run are reported as violations of their seed, not where they happen.
-    std::panic::set_hook(Box::new(|_| {}));
+    swarm::keep_panics();
     match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Swarm(args) => run_swarm(&args),
+        Command::Twice(args) => run_twice(&args),
         Command::Shrink(args) => run_shrink(&args),
         Command::Formal { full } => run_formal(full),
     }
@@ -152,32 +184,58 @@ fn run_shrink(args: &RunArgs) -> ExitCode {
 }
 
 fn report_run(args: &RunArgs, scenario: &Scenario) -> ExitCode {
-    let (history, violations) = swarm::run(scenario, Care { twice: true, journal: true });
+    let care = Care { twice: !args.quick, journal: !args.quick };
+    let (outcome, history) = Outcome::of(scenario, care);
+    let code = ExitCode::from(u8::from(!outcome.violations.is_empty()));
+    if args.json {
+        println!("{}", json(&outcome));
+        return code;
+    }
     if let Some(Log::Short) = args.log {
         print!("{}", report::short_log(&history));
     }
     println!(
         "{} requests, {} nodes, {} faults, {} records, digest {}",
-        scenario.arrivals.len(),
+        outcome.requests,
         scenario.nodes.len(),
         scenario.faults.len(),
-        history.records.len(),
-        &report::digest(&history)[..16],
+        outcome.records,
+        &outcome.digest[..16],
     );
-    for violation in &violations {
+    for violation in &outcome.violations {
         println!("VIOLATION {violation}");
     }
-    if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    code
+}
+
+fn json(outcome: &Outcome) -> String {
+    serde_json::to_string(outcome).expect("an outcome is plain data")
+}
+
+fn run_twice(args: &TwiceArgs) -> ExitCode {
+    let mut differ = 0;
+    for seed in args.seeds.0..args.seeds.1 {
+        for preset in [Preset::Seed, Preset::Fair] {
+            let run = || child::run(args.lane, seed, preset, Care::default());
+            let (one, other) = (run(), run());
+            if one.digest != other.digest || one.digest.is_empty() {
+                differ += 1;
+                println!("{}: {} and {}", one.command(), one.digest, other.digest);
+            }
+        }
+    }
+    println!("{} seeds of both presets, {differ} differ", args.seeds.1 - args.seeds.0);
+    ExitCode::from(u8::from(differ > 0))
 }
 
 /// The scenario that the arguments name; if there is none, says why.
 fn load(args: &RunArgs) -> Option<Scenario> {
-    let Some(path) = &args.scenario else {
+    let Some(path) = args.scenario.as_ref().or(args.file.as_ref()) else {
         let preset = match args.preset {
             OnePreset::Seed => Preset::Seed,
             OnePreset::Fair => Preset::Fair,
         };
-        return Some(Scenario::generate(args.seed.unwrap_or_default(), preset));
+        return Some(args.lane.scenario(args.seed.unwrap_or_default(), preset));
     };
     let read = std::fs::read_to_string(path).map_err(|e| e.to_string());
     match read.and_then(|text| serde_json::from_str(&text).map_err(|e| e.to_string())) {
@@ -203,18 +261,25 @@ fn run_swarm(args: &SwarmArgs) -> ExitCode {
         let close = !quick && seed.is_multiple_of(16);
         Care { twice: close, journal: close }
     };
+    let every = match args.lane {
+        Lane::Des => 1_000,
+        Lane::Turmoil => 100,
+    };
     let begun = Instant::now();
     let (mut done, mut failed, mut requests, mut records) = (0_u64, 0_u64, 0, 0);
-    let total = (args.seeds.1 - args.seeds.0) * presets.len() as u64;
-    swarm::swarm(args.seeds, presets, jobs, care, |outcome| {
+    let limit = args.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let seeds = (args.seeds.0, limit.map_or(args.seeds.1, |_| u64::MAX));
+    let plan = Plan { seeds, presets, lane: args.lane, jobs };
+    let enough = || limit.is_some_and(|limit| begun.elapsed() > limit);
+    swarm::swarm(plan, care, enough, |outcome| {
         done += 1;
         requests += outcome.requests;
         records += outcome.records;
         if !outcome.violations.is_empty() {
             failed += 1;
             if args.json {
-                let line = serde_json::to_string(&outcome).expect("an outcome is plain data");
-                println!("{line}");
+                println!("{}", json(&outcome));
+                eprintln!("{}", outcome.command());
             } else {
                 println!("{}", outcome.command());
                 for violation in &outcome.violations {
@@ -222,8 +287,8 @@ fn run_swarm(args: &SwarmArgs) -> ExitCode {
                 }
             }
         }
-        if done.is_multiple_of(1_000) {
-            eprintln!("{done} of {total} scenarios, {failed} failed");
+        if done.is_multiple_of(every) {
+            eprintln!("{done} scenarios, {failed} failed");
         }
     });
     let ms = begun.elapsed().as_millis().max(1);

@@ -105,6 +105,7 @@ fn columns(what: &What) -> Columns {
         What::Froze { node } => (Some(*node), None, "*** froze".into()),
         What::Thawed { node } => (Some(*node), None, "*** thawed".into()),
         What::Reloaded { node, roster } => (Some(*node), None, format!("*** roster {roster}")),
+        What::Seen(seen) => (None, seen.req().and_then(of), seen.to_string()),
         What::Healed => (None, None, "*** all faults end".into()),
         What::Broken { how } => (None, None, format!("*** BROKEN {how}")),
         What::Over { quiet, why } => {

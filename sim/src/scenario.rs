@@ -12,9 +12,11 @@ use sluice_storage::fate::Rates;
 mod courses;
 mod draw;
 mod generate;
+mod network;
 mod setting;
 
 pub use draw::Draw;
+pub use network::{Network, Place, Reader};
 
 /// One world and what happens to it. Times are simulated, from 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,50 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
     /// The end of the safety phase: faults end, everything heals.
     pub safety_end: Time,
+    /// What only a world on a simulated network has; without it the scenario is for the discrete-event
+    /// one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+}
+
+/// In which world a scenario happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Engines and a ledger, driven by an event heap.
+    #[default]
+    Des,
+    /// Whole gateways on a simulated network.
+    Turmoil,
+}
+
+impl Lane {
+    /// The lane of this name.
+    ///
+    /// # Errors
+    /// The names there are.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let all = [Self::Des, Self::Turmoil];
+        all.into_iter().find(|lane| lane.name() == name).ok_or_else(|| "des or turmoil".to_owned())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Des => "des",
+            Self::Turmoil => "turmoil",
+        }
+    }
+
+    /// The scenario of a seed.
+    #[must_use]
+    pub fn scenario(self, seed: u64, preset: Preset) -> Scenario {
+        match self {
+            Self::Des => Scenario::generate(seed, preset),
+            Self::Turmoil => Scenario::generate_network(seed, preset),
+        }
+    }
 }
 
 /// One node.
@@ -155,6 +201,42 @@ pub enum FaultKind {
         /// Until a new one starts.
         restart: Span,
     },
+    /// The process is told to leave: it drains, cuts off what does not end, and ends.
+    Leave {
+        /// Which node.
+        node: usize,
+        /// How long it may drain.
+        drain: Span,
+        /// From then until a new one starts.
+        restart: Span,
+    },
+    /// An account's upstream dies and loses its connections.
+    UpstreamDown {
+        /// Whose.
+        account: AccountId,
+        /// Until it is back.
+        restart: Span,
+    },
+    /// What is sent is lost, and streams with it for good.
+    Cut {
+        /// Sent from here.
+        from: Place,
+        /// To there.
+        to: Place,
+        /// And the other way.
+        both: bool,
+        /// For how long.
+        lasts: Span,
+    },
+    /// What is sent is held up, and delivered in the end.
+    Hold {
+        /// Between here.
+        a: Place,
+        /// And there.
+        b: Place,
+        /// For how long.
+        lasts: Span,
+    },
     /// The process stands still; then everything that came meanwhile reaches it at once.
     Freeze {
         /// Which node.
@@ -200,6 +282,12 @@ pub enum FaultKind {
 }
 
 impl Scenario {
+    /// In which world it happens.
+    #[must_use]
+    pub const fn lane(&self) -> Lane {
+        if self.network.is_some() { Lane::Turmoil } else { Lane::Des }
+    }
+
     /// The arrival of a request.
     #[must_use]
     pub fn arrival(&self, req: RequestId) -> Option<&Arrival> {

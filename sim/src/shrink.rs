@@ -1,6 +1,8 @@
 //! Makes a failing scenario smaller: drops halves, then quarters, then single items of its faults,
 //! requests and spells, and simplifies what is left, as long as the same invariant fails.
 
+use std::borrow::Cow;
+
 use sluice_engine::Span;
 
 use crate::scenario::Scenario;
@@ -13,7 +15,7 @@ pub fn shrink(scenario: &Scenario) -> Option<Scenario> {
     let mut best = scenario.clone();
     loop {
         let before = size(&best);
-        let fails = |s: &Scenario| failing(s) == Some(id);
+        let fails = |s: &Scenario| failing(s).as_deref() == Some(&*id);
         drop_items(&mut best, &fails, |s| &mut s.faults);
         drop_items(&mut best, &fails, |s| &mut s.arrivals);
         drop_items(&mut best, &fails, |s| &mut s.sick);
@@ -25,8 +27,11 @@ pub fn shrink(scenario: &Scenario) -> Option<Scenario> {
 }
 
 /// The first invariant that fails.
-fn failing(scenario: &Scenario) -> Option<&'static str> {
-    swarm::run(scenario, Care::default()).1.first().map(|v| v.id)
+fn failing(scenario: &Scenario) -> Option<Cow<'static, str>> {
+    swarm::run(scenario, Care { twice: scenario.network.is_some(), journal: false })
+        .1
+        .first()
+        .map(|v| v.id.clone())
 }
 
 /// What counts as smaller.
@@ -65,6 +70,17 @@ fn simplify(best: &mut Scenario, fails: &impl Fn(&Scenario) -> bool) {
             *best = candidate;
         }
     };
+    attempt(&|s| {
+        if let Some(network) = &mut s.network {
+            network.readers.clear();
+            network.shred = None;
+        }
+    });
+    attempt(&|s| {
+        if let Some(network) = &mut s.network {
+            (network.random_order, network.drain) = (false, false);
+        }
+    });
     attempt(&|s| s.nodes.iter_mut().for_each(|n| n.spurious = 0));
     attempt(&|s| s.nodes.iter_mut().for_each(|n| n.offset = Span::ZERO));
     attempt(&|s| s.nodes.iter_mut().for_each(|n| n.instant = 0));

@@ -1,18 +1,23 @@
 //! Many seeds: runs them on several threads and says which fail, and how to see them again.
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sluice_engine::{Preset, Time};
 
 use crate::check::{Violation, judge};
 use crate::des;
 use crate::history::History;
 use crate::report;
-use crate::scenario::Scenario;
+use crate::scenario::{Lane, Scenario};
+use crate::world;
+
+pub mod child;
 
 /// How closely a run is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,25 +29,46 @@ pub struct Care {
 }
 
 /// What one seed came to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// The seed.
     pub seed: u64,
     /// The preset.
     pub preset: Preset,
+    /// In which world.
+    pub lane: Lane,
     /// What was wrong.
     pub violations: Vec<Violation>,
     /// The records of the run.
     pub records: usize,
     /// The requests in it.
     pub requests: usize,
+    /// The SHA-256 of the run's log.
+    pub digest: String,
 }
 
 impl Outcome {
+    /// What a run of this scenario came to.
+    #[must_use]
+    pub fn of(scenario: &Scenario, care: Care) -> (Self, History) {
+        let (history, violations) = run(scenario, care);
+        let outcome = Self {
+            seed: scenario.seed.0,
+            preset: scenario.preset,
+            lane: scenario.lane(),
+            violations,
+            records: history.records.len(),
+            requests: scenario.arrivals.len(),
+            digest: report::digest(&history),
+        };
+        (outcome, history)
+    }
+
     /// The command that shows it again.
     #[must_use]
     pub fn command(&self) -> String {
-        format!("sluice-sim run --seed {} --preset {}", self.seed, name(self.preset))
+        let (preset, lane) = (name(self.preset), self.lane.name());
+        format!("sluice-sim run --lane {lane} --seed {} --preset {preset}", self.seed)
     }
 }
 
@@ -53,6 +79,21 @@ pub const fn name(preset: Preset) -> &'static str {
         Preset::Seed => "seed",
         Preset::Fair => "fair",
     }
+}
+
+thread_local! {
+    /// What panicked on this thread since it was last looked at.
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// From now on panics are kept for the run in which they happen, also those that a runtime swallows
+/// with its task, and told nowhere else.
+pub fn keep_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(String::new, |at| format!(" ({at})"));
+        let what = words(info.payload());
+        PANICS.with_borrow_mut(|all| all.push(format!("{what}{place}")));
+    }));
 }
 
 /// Runs a scenario and judges it. A panic is a violation like any other.
@@ -68,23 +109,32 @@ pub fn run(scenario: &Scenario, care: Care) -> (History, Vec<Violation>) {
 
 fn run_once(scenario: &Scenario, journal: bool) -> (History, Vec<Violation>) {
     let mut history = History::default();
-    let ran = catch_unwind(AssertUnwindSafe(|| des::run(scenario, journal, &mut history)));
+    PANICS.take();
+    let ran = catch_unwind(AssertUnwindSafe(|| match scenario.lane() {
+        Lane::Des => des::run(scenario, journal, &mut history),
+        Lane::Turmoil => world::run(scenario, &mut history),
+    }));
     let judged = catch_unwind(AssertUnwindSafe(|| judge(scenario, &history)));
     let at = history.records.last().map_or(Time::ZERO, |r| r.at);
-    let panicked = |why: Box<dyn std::any::Any + Send>| {
-        let text = why.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| why.downcast_ref::<&str>().map(|&s| s.to_owned()));
-        Violation { id: "panic", at, what: text.unwrap_or_else(|| "of unknown kind".into()) }
+    let panicked = |what: String| Violation { id: "panic".into(), at, what };
+    let mut violations: Vec<_> = PANICS.take().into_iter().map(panicked).collect();
+    let (judged, broken) = match judged {
+        Ok(judged) => (judged, None),
+        Err(why) => (Vec::new(), Some(why)),
     };
-    let mut violations = Vec::new();
-    match judged {
-        Ok(found) => violations.extend(found),
-        Err(why) => violations.push(panicked(why)),
+    // Nothing was kept if nobody asked for it.
+    if let Some(why) = ran.err().or(broken).filter(|_| violations.is_empty()) {
+        violations.push(panicked(words(&*why)));
     }
-    if let Err(why) = ran {
-        violations.insert(0, panicked(why));
-    }
+    violations.extend(judged);
     (history, violations)
+}
+
+/// What a panic said.
+fn words(why: &(dyn Any + Send)) -> String {
+    let text = why.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| why.downcast_ref::<&str>().copied());
+    text.unwrap_or("of unknown kind").to_owned()
 }
 
 /// I17: the first line in which two runs of one scenario differ.
@@ -98,30 +148,51 @@ fn difference(one: &History, other: &History) -> Option<Violation> {
     let at = one.records.get(same).map_or(Time::ZERO, |r| r.at);
     let show = |of: &[String]| of.get(same).cloned().unwrap_or_else(|| "the end".into());
     let what = format!("two runs differ: {:?} and {:?}", show(&one_lines), show(&other_lines));
-    Some(Violation { id: "I17", at, what })
+    Some(Violation { id: "I17".into(), at, what })
 }
 
-/// Runs seeds `from..to` of these presets on `jobs` threads; each outcome is reported as it comes.
+/// Which seeds are run, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// From, and up to which, without it.
+    pub seeds: (u64, u64),
+    /// With which presets each.
+    pub presets: &'a [Preset],
+    /// In which world.
+    pub lane: Lane,
+    /// On so many threads.
+    pub jobs: usize,
+}
+
+/// Runs the seeds of a plan until `enough`; each outcome is reported as it comes.
+///
+/// Whole gateways run in a process of their own for each seed: what ends a gateway's process must not
+/// end the swarm, and what a process leaves behind must not reach the next seed.
 pub fn swarm(
-    (from, to): (u64, u64),
-    presets: &[Preset],
-    jobs: usize,
+    plan: Plan<'_>,
     care: impl Fn(u64) -> Care + Sync,
+    enough: impl Fn() -> bool + Sync,
     mut report: impl FnMut(Outcome),
 ) {
-    let next = AtomicU64::new(from);
+    let next = AtomicU64::new(plan.seeds.0);
     let (tell, told) = mpsc::channel();
     thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            let (tell, next, care) = (tell.clone(), &next, &care);
+        for _ in 0..plan.jobs.max(1) {
+            let (tell, next, care, enough) = (tell.clone(), &next, &care, &enough);
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= to {
+                    if seed >= plan.seeds.1 || enough() {
                         return;
                     }
-                    for &preset in presets {
-                        if tell.send(one(seed, preset, care(seed))).is_err() {
+                    for &preset in plan.presets {
+                        let outcome = match plan.lane {
+                            Lane::Des => {
+                                Outcome::of(&Scenario::generate(seed, preset), care(seed)).0
+                            }
+                            Lane::Turmoil => child::run(plan.lane, seed, preset, care(seed)),
+                        };
+                        if tell.send(outcome).is_err() {
                             return;
                         }
                     }
@@ -133,11 +204,4 @@ pub fn swarm(
             report(outcome);
         }
     });
-}
-
-fn one(seed: u64, preset: Preset, care: Care) -> Outcome {
-    let scenario = Scenario::generate(seed, preset);
-    let (history, violations) = run(&scenario, care);
-    let (records, requests) = (history.records.len(), scenario.arrivals.len());
-    Outcome { seed, preset, violations, records, requests }
 }

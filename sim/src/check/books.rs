@@ -290,6 +290,7 @@ impl<'a> Books<'a> {
             | What::Froze { .. }
             | What::Thawed { .. }
             | What::Reloaded { .. }
+            | What::Seen(_)
             | What::Broken { .. }
             | What::Over { .. } => {}
             What::Arrived { .. }

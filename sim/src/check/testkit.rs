@@ -95,6 +95,7 @@ fn scenario() -> Scenario {
         sick: Vec::new(),
         faults: Vec::new(),
         safety_end: Time(1_000_000_000),
+        network: None,
     }
 }
 

@@ -41,6 +41,11 @@ impl World<'_> {
             FaultKind::Reload { node, roster } => self.hand_over(*node, Mail::Reload(*roster)),
             FaultKind::Ticks { node, late_max } => self.nodes[*node].late_max = *late_max,
             FaultKind::Operator { account, change } => self.operate(*account, *change),
+            // There is no network here.
+            FaultKind::Leave { .. }
+            | FaultKind::UpstreamDown { .. }
+            | FaultKind::Cut { .. }
+            | FaultKind::Hold { .. } => {}
         }
     }
 }

@@ -40,6 +40,7 @@ impl Scenario {
             arrivals,
             faults,
             safety_end,
+            network: None,
         };
         courses::pile_up(&mut Draw::scenario(seed, 14, 0), &mut scenario);
         courses::forget(&mut Draw::scenario(seed, 15, 0), &mut scenario);
@@ -48,7 +49,7 @@ impl Scenario {
 }
 
 /// The spans at whose ends something is decided.
-fn anchors(p: &Policy) -> Vec<Span> {
+pub(super) fn anchors(p: &Policy) -> Vec<Span> {
     let mut all = vec![
         p.beat_interval,
         p.belief,

@@ -1,0 +1,69 @@
+//! A gateway's host: one worker of the real thing, with its own clock and its own name.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_engine::Span;
+use sluice_engine::rng::Seed;
+use sluice_runtime_tokio::clock::Clock;
+use sluice_runtime_tokio::gateway::{Phase, Setup, Worker};
+use sluice_runtime_tokio::net::Net as _;
+use sluice_runtime_tokio::shared::Shared;
+use sluice_runtime_tokio::telemetry::AccessWriter;
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::cx::Cx;
+use super::net::TurmoilNet;
+use super::road::RoadStore;
+use super::{EPOCH, EVERYWHERE, PORT};
+use crate::history::What;
+
+/// Between two looks at the engine from outside.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The host's process: serves until it is told to leave.
+pub(super) async fn serve(cx: Cx, node: usize) -> turmoil::Result {
+    let known = &cx.nodes[node];
+    known.life.set(known.life.get() + 1);
+    let life = known.life.get();
+    cx.push(What::Launched { node, roster: 0 });
+    let (phase, watched) = watch::channel(Phase::Serving);
+    known.phase.replace(Some(phase));
+    let spec = &cx.scenario.nodes[node];
+    let mut config = cx.config.clone();
+    let (name, _) = spec.name.split_once('/').unwrap_or((&spec.name, ""));
+    config.server.name = name.to_owned();
+    let setup = Setup {
+        config: Arc::new(config),
+        directory: cx.directory.clone(),
+        store: Arc::new(RoadStore::start(&cx, node, life)),
+        shared: Shared::new(AccessWriter::off(), 1),
+        clock: Clock::starting_at(EPOCH + Span(cx.now().0) + spec.offset),
+        index: 0,
+        seed: Seed(cx.scenario.seed.0 ^ ((node as u64) << 32) ^ u64::from(life)),
+    };
+    let worker = Worker::<TurmoilNet, RoadStore>::start(setup, watched);
+    let listener = TurmoilNet::bind(SocketAddr::from((EVERYWHERE, PORT)), false).await?;
+    let looking = spawn_local(look(cx.clone(), node, worker.clone()));
+    worker.serve(listener).await;
+    looking.abort();
+    // What it left unfinished ends with the process.
+    cx.nodes[node].state.set((0, 0, false));
+    std::future::pending().await
+}
+
+/// Keeps what is known of a node up to date, and asks its engine what it finds wrong with itself.
+async fn look(cx: Cx, node: usize, worker: Rc<Worker<TurmoilNet, RoadStore>>) {
+    loop {
+        let driver = &worker.driver;
+        cx.nodes[node].state.set((driver.live_requests(), driver.owed(), driver.ready()));
+        for how in driver.check_invariants() {
+            cx.push(What::Broken { how: format!("node {node}: {how}") });
+        }
+        sleep(LOOK).await;
+    }
+}
