@@ -34,10 +34,6 @@ pub(crate) struct Claim {
     pub(crate) doubt: bool,
     /// What the store has is not known: no answer yet, or none that is certain.
     pub(crate) unsettled: bool,
-    /// The store was the reason: it could not be asked, or did not answer.
-    pub(crate) faulted: bool,
-    /// It has been told to wait.
-    pub(crate) waited: bool,
     /// Ask again as soon as the unanswered ask is answered: a grant was pushed, or another want.
     pub(crate) again: bool,
     /// When to ask again.
@@ -57,8 +53,6 @@ impl Claim {
             pending: None,
             doubt: false,
             unsettled: true,
-            faulted: false,
-            waited: false,
             again: false,
             ask_at: None,
             delay: None,
@@ -71,12 +65,6 @@ impl Claim {
             Standing::Held { gate, .. } => Some(gate),
             Standing::Nothing | Standing::Waiting => None,
         }
-    }
-
-    /// The store's answer is no help.
-    pub(crate) const fn fault(&mut self) {
-        self.unsettled = true;
-        self.faulted = true;
     }
 
     /// Whether the store may have something under this lease.

@@ -33,8 +33,6 @@ pub(crate) struct Session {
     pub(crate) pass: Option<Pass>,
     /// Beats running whose lease count did not fit.
     mismatches: u8,
-    /// When a call of the node's own failed last.
-    faulted_at: Option<Time>,
     join: Errand,
     beat: Errand,
     define: Errand,
@@ -86,7 +84,6 @@ impl Session {
             resuming: false,
             pass: None,
             mismatches: 0,
-            faulted_at: None,
             join: Errand::at(Time::ZERO),
             beat: Errand::default(),
             define: Errand::default(),
@@ -112,11 +109,6 @@ impl Session {
     /// Whether it is the store's fault that it cannot be asked, and not just a matter of one answer.
     pub(crate) const fn is_at_fault(&self) -> bool {
         self.node.is_none() || self.resuming || self.define.tries > 0 || self.resync.tries > 0
-    }
-
-    /// Whether one of the node's own calls has failed at this time or later.
-    pub(crate) fn was_at_fault_since(&self, time: Time) -> bool {
-        self.faulted_at.is_some_and(|at| at >= time)
     }
 
     /// Whether an unanswered `Resync` lists this lease.
@@ -396,7 +388,6 @@ impl Core {
     }
 
     fn retry(&mut self, errand: Errand) -> Errand {
-        self.session.faulted_at = Some(self.now);
         let tries = errand.tries.saturating_add(1);
         let delay = self.next_delay(errand.delay, Purpose::NodeJitter, self.last_call().0, tries);
         Errand { at: Some(self.now + delay), call: None, delay: Some(delay), tries }

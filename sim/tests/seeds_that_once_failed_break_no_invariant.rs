@@ -16,6 +16,9 @@ fn seeds_that_once_failed() {
         (Preset::Fair, 237_583),
         // All the time there was went by with accounts that were full or shut.
         (Preset::Seed, 330_581),
+        // The store said nothing until the wait was over, and an account was blamed.
+        (Preset::Seed, 788_746_168),
+        (Preset::Fair, 788_746_168),
     ];
     for (preset, seed) in seeds {
         let scenario = Scenario::generate(seed, preset);

@@ -22,14 +22,11 @@ impl Request {
         let node = core.session.node().filter(|_| core.session.can_ask());
         let Some(node) = node else {
             if core.session.is_at_fault() {
-                self.seeking_mut()?.faulted = true;
-                self.faults_met = true;
+                self.held_up = false;
             }
             self.ask_later(core, None);
             return None;
         };
-        // What kept it from asking may be over by the time it can ask.
-        self.faults_met |= core.session.was_at_fault_since(self.arrived);
         match self.want(core) {
             Some(want) => {
                 self.send_enter(core, node, want);
@@ -117,20 +114,19 @@ impl Request {
             if let Ok(StoreReply::Held { tag, .. } | StoreReply::Waiting { tag, .. }) = result {
                 claim.tag = claim.tag.or(Some(tag));
             }
-            claim.fault();
-            self.faults_met = true;
+            claim.unsettled = true;
+            self.held_up = false;
             return self.ask(core);
         }
         match result {
             Ok(reply) => {
                 claim.unsettled = false;
-                claim.faulted = false;
                 self.answered(core, reply, version == core.roster.version)
             }
             Err(fault) => {
-                claim.fault();
+                claim.unsettled = true;
                 claim.doubt |= fault == StoreFault::Unknown;
-                self.faults_met = true;
+                self.held_up = false;
                 self.trail.push(core.now, Decision::Doubt { fault });
                 self.ask_later(core, None);
                 None
@@ -140,6 +136,10 @@ impl Request {
 
     fn answered(&mut self, core: &mut Core, reply: StoreReply, current: bool) -> Option<Verdict> {
         let is_user = self.stage == Stage::User;
+        self.held_up |= matches!(
+            reply,
+            StoreReply::Waiting { .. } | StoreReply::Full | StoreReply::Shut { .. }
+        );
         match reply {
             StoreReply::Held { gate, tag, probe } => {
                 let claim = self.seeking_mut()?;
@@ -155,7 +155,6 @@ impl Request {
             StoreReply::Waiting { position, tag, opens_in } => {
                 let claim = self.seeking_mut()?;
                 claim.standing = Standing::Waiting;
-                claim.waited = true;
                 claim.tag = Some(tag);
                 let again = claim.again;
                 self.queued(core, position);
@@ -236,7 +235,8 @@ impl Request {
     pub(crate) fn session_lost(&mut self) {
         if let Some(claim) = self.seeking_mut() {
             // Whether it still stands where it stood, the next ask will tell.
-            claim.fault();
+            claim.unsettled = true;
+            self.held_up = false;
         }
     }
 }

@@ -34,8 +34,7 @@ impl Request {
                         return Some(self.or_last_failure(Verdict::NoAccounts));
                     }
                 } else {
-                    self.survey_faulted = core.session.is_at_fault();
-                    self.faults_met |= self.survey_faulted;
+                    self.held_up &= !core.session.is_at_fault();
                     self.choose_again_later(core);
                 }
                 None
@@ -72,8 +71,7 @@ impl Request {
         if !matches!(self.survey, Survey::Asked(asked) if asked == call) {
             return None;
         }
-        self.survey_faulted = result.is_err();
-        self.faults_met |= self.survey_faulted;
+        self.held_up &= result.is_ok();
         self.survey = match result {
             Ok(StoreReply::Surveyed(surveyed)) if current => Survey::Known(surveyed),
             Ok(_) | Err(_) => Survey::None,

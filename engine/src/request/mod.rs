@@ -86,9 +86,9 @@ pub(crate) struct Request {
     pub(crate) deadline: Option<Time>,
     /// When to survey again.
     survey_at: Option<Time>,
-    survey_faulted: bool,
-    /// The store has cost it time: once, at least.
-    faults_met: bool,
+    /// What it heard last of the store is that a line or an account has it wait. If not, what costs it
+    /// time is the store.
+    held_up: bool,
     survey_delay: Option<Span>,
     survey_tries: u32,
     ping_at: Option<Time>,
@@ -123,8 +123,7 @@ impl Request {
             last_failure: None,
             deadline: None,
             survey_at: None,
-            survey_faulted: false,
-            faults_met: false,
+            held_up: false,
             survey_delay: None,
             survey_tries: 0,
             ping_at,
@@ -259,13 +258,9 @@ impl Request {
 
     /// The end of the present wait has come.
     fn wait_over(&mut self, core: &mut Core) -> Option<Verdict> {
-        let (faulted, waited) = match self.stage {
-            Stage::Choosing => (self.survey_faulted, false),
-            Stage::User | Stage::Account => {
-                self.seeking().map_or((true, false), |claim| (claim.faulted, claim.waited))
-            }
-            Stage::Billing { .. } | Stage::Upstream { .. } => return None,
-        };
+        if matches!(self.stage, Stage::Billing { .. } | Stage::Upstream { .. }) {
+            return None;
+        }
         let widens =
             self.stage == Stage::Account && self.aims.first().is_some_and(|aim| aim.widens);
         if widens && !self.is_out_of_time(core) {
@@ -273,7 +268,7 @@ impl Request {
             return self.next_aim(core);
         }
         Some(match self.stage {
-            _ if faulted || (self.faults_met && !waited) => Verdict::StoreUnavailable,
+            _ if !self.held_up => Verdict::StoreUnavailable,
             Stage::User => Verdict::UserWaitTimeout,
             Stage::Choosing | Stage::Account | Stage::Billing { .. } | Stage::Upstream { .. } => {
                 self.or_last_failure(Verdict::AccountWaitTimeout)

@@ -31,13 +31,13 @@ impl Request {
         }
         if let Some(claim) = &mut self.account {
             claim.unsettled = true;
-            claim.faulted = !believed;
         }
         if believed {
             // A newer roster has reached the store by another node: that slot is given back at once.
             self.not_offered.push(account);
             return self.ask(core);
         }
+        self.held_up = false;
         self.trail.push(core.now, Decision::Disbelieved);
         core.session.want_beat(core.now);
         self.ask_later(core, None);

@@ -53,9 +53,9 @@ fn verdict_of_waiting(w: &mut World) -> Option<Verdict> {
 }
 
 #[test]
-fn a_store_that_has_not_answered_the_first_define_yet_is_not_at_fault() {
+fn a_store_that_has_not_answered_the_first_define_is_at_fault() {
     let mut w = joined_only();
-    assert_eq!(verdict_of_waiting(&mut w), Some(Verdict::UserWaitTimeout));
+    assert_eq!(verdict_of_waiting(&mut w), Some(Verdict::StoreUnavailable));
 }
 
 #[test]
@@ -85,19 +85,30 @@ fn a_store_that_does_not_answer_the_resync_of_a_resumed_session_is_at_fault() {
 
 #[test]
 fn a_store_that_failed_the_last_resync_is_at_fault_when_it_does_not_take_a_newer_roster() {
-    let at_the_audit = |result: Result<StoreReply, StoreFault>| {
-        let mut w = World::new(Policy::fair(), &[ONE]);
-        w.pass(Span::from_secs(299));
+    let in_line_at_the_audit = |result: Result<StoreReply, StoreFault>| {
+        let mut w = World::apart(Policy::fair(), roster(1, ONE, &[ONE]));
+        w.tick();
+        w.tick();
+        let _runs = w.arrive();
+        w.pass(Span::from_secs(295));
+        let waits = w.arrive();
+        w.pass(Span::from_secs(4));
         w.out.road = Road::Held;
         w.pass(Span::from_secs(1));
+        while let Some(at) = w.out.ops.iter().position(|(_, op)| is_enter(op)) {
+            let enter = w.out.ops.remove(at);
+            w.deliver_one(enter);
+        }
         let (call, _) = w.take(is_resync);
         w.answer(call, result);
         w.reload(roster(2, ONE, &[ONE]));
-        verdict_of_waiting(&mut w)
+        w.pass(SECS_30);
+        w.verdict(waits)
     };
-    let refused = at_the_audit(Err(StoreFault::Refused));
+    let refused = in_line_at_the_audit(Err(StoreFault::Refused));
     assert_eq!(refused, Some(Verdict::StoreUnavailable));
-    assert_eq!(at_the_audit(Ok(StoreReply::Done)), Some(Verdict::UserWaitTimeout));
+    let done = in_line_at_the_audit(Ok(StoreReply::Done));
+    assert_eq!(done, Some(Verdict::UserWaitTimeout), "the line had it wait");
 }
 
 #[test]
@@ -322,7 +333,7 @@ fn who_never_had_anything_gives_nothing_back() {
 }
 
 #[test]
-fn a_fault_is_remembered_while_a_newer_roster_is_told() {
+fn a_wait_is_remembered_while_a_newer_roster_is_told() {
     let mut w = World::apart(Policy::fair(), roster(1, ONE, &[ONE]));
     w.tick();
     w.tick();
@@ -345,7 +356,7 @@ fn a_fault_is_remembered_while_a_newer_roster_is_told() {
     w.deliver_one(survey);
     assert!(w.out.ops.iter().any(|(_, op)| is_enter(op)));
     w.pass(SECS_30);
-    assert_eq!(w.verdict(r), Some(Verdict::StoreUnavailable), "it has cost time before");
+    assert_eq!(w.verdict(r), Some(Verdict::AccountWaitTimeout), "its user's line had it wait");
 }
 
 #[test]

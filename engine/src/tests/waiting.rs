@@ -50,11 +50,11 @@ fn who_stood_in_line_after_a_fault_ends_by_the_wait() {
 }
 
 #[test]
-fn a_store_that_answers_nothing_and_has_cost_no_time_before_is_not_at_fault_yet() {
+fn a_store_that_has_said_nothing_until_the_end_is_at_fault() {
     let (mut w, r) = asking(Policy::fair());
     w.out.ops.retain(|(_, op)| is_enter(op));
     w.pass(SECS_30);
-    assert_eq!(w.verdict(r), Some(Verdict::AccountWaitTimeout));
+    assert_eq!(w.verdict(r), Some(Verdict::StoreUnavailable));
 }
 
 #[test]
@@ -71,6 +71,24 @@ fn a_fault_while_surveying_is_remembered_until_the_store_says_wait() {
     assert!(w.out.ops.iter().any(|(_, op)| is_enter(op)), "it asks for the account");
     w.pass(SECS_30);
     assert_eq!(w.verdict(r), Some(Verdict::StoreUnavailable));
+}
+
+#[test]
+fn surveys_that_fail_after_a_wait_are_the_stores_fault() {
+    let mut w = World::apart(Policy::fair(), roster(1, ONE, &[ONE]));
+    w.tick();
+    w.tick();
+    let (runs, waits) = (w.arrive(), w.arrive());
+    w.end(runs, Outcome::Completed);
+    w.out.road = Road::Held;
+    w.hint();
+    let user = w.take(is_enter);
+    w.deliver_one(user);
+    let (survey, _) = w.take(is_survey);
+    w.out.road = Road::Broken(StoreFault::Refused);
+    w.answer(survey, Err(StoreFault::Refused));
+    w.pass(SECS_30);
+    assert_eq!(w.verdict(waits), Some(Verdict::StoreUnavailable));
 }
 
 #[test]

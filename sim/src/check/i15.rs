@@ -28,8 +28,15 @@ struct Told {
     waiting: [bool; 2],
     full: [bool; 2],
     shut: bool,
-    /// When an ask first had no certain answer.
+    /// When an ask first had no certain answer, since it was last told to wait.
     fault: Option<Time>,
+}
+
+impl Told {
+    /// Whether a line or an account has had it wait.
+    fn held_up(&self) -> bool {
+        self.shut || self.waiting.contains(&true) || self.full.contains(&true)
+    }
 }
 
 /// Judges I15.
@@ -142,6 +149,12 @@ impl Owners {
             told.waiting[account] |= matches!(reply, StoreReply::Waiting { .. });
             told.full[account] |= matches!(reply, StoreReply::Full);
             told.shut |= account == 1 && matches!(reply, StoreReply::Shut { .. });
+            if matches!(
+                reply,
+                StoreReply::Waiting { .. } | StoreReply::Full | StoreReply::Shut { .. }
+            ) {
+                told.fault = None;
+            }
         }
     }
 
@@ -210,7 +223,7 @@ impl Owners {
                 if told.waiting[1] {
                     certain(false)
                 } else {
-                    let before = told.waiting[0] || told.full[1] || told.shut;
+                    let before = told.held_up();
                     let silent = case.books.scenario.policy.backoff_max + ANSWER;
                     before && !fault && lately(&self.answered, case.at - silent)
                 } || stood_still,
@@ -218,7 +231,11 @@ impl Owners {
             ),
             Verdict::StoreUnavailable => {
                 let since = request.arrived - ECHO;
-                must(self.away || lately(&self.trouble, since), "the store was well")
+                let policy = &case.books.scenario.policy;
+                let shortest = policy.user_patience.min(policy.fallback_patience);
+                let waits_end = request.arrived + shortest.min(policy.wait_total_max);
+                let silent = !told.held_up() && case.at >= waits_end;
+                must(self.away || lately(&self.trouble, since) || silent, "the store was well")
             }
             Verdict::Overloaded => {
                 let live = |r: &&Request| r.node == case.node && r.live();
@@ -297,6 +314,21 @@ mod tests {
         kit.wait(60_000).arrive(1, 1).ask(1, 0, 1, 1, None).tell_fault(1, StoreFault::Refused);
         kit.finish(1, Verdict::StoreUnavailable);
         assert_eq!(kit.judge(Owners::default()), None);
+    }
+
+    #[test]
+    fn a_store_that_said_nothing_until_the_end_of_the_wait_is_at_fault() {
+        let ended_after = |ms, reply: Option<StoreReply>| {
+            let mut kit = Kit::new();
+            kit.wait(60_000).arrive(1, 1).ask(1, 1, 1, 1, None);
+            if let Some(reply) = reply {
+                kit.tell(1, reply);
+            }
+            kit.wait(ms).finish(1, Verdict::StoreUnavailable).judge(Owners::default())
+        };
+        assert_eq!(ended_after(30_000, None), None);
+        assert!(ended_after(29_999, None).is_some());
+        assert!(ended_after(30_000, Some(waiting())).is_some());
     }
 
     #[test]
