@@ -19,6 +19,8 @@ fn seeds_that_once_failed() {
         // The store said nothing until the wait was over, and an account was blamed.
         (Preset::Seed, 788_746_168),
         (Preset::Fair, 788_746_168),
+        // The time for attempts was over while a slot was asked for, and not the last failure was told.
+        (Preset::Fair, 788_005_001),
     ];
     for (preset, seed) in seeds {
         let scenario = Scenario::generate(seed, preset);

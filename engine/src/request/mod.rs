@@ -86,8 +86,8 @@ pub(crate) struct Request {
     pub(crate) deadline: Option<Time>,
     /// When to survey again.
     survey_at: Option<Time>,
-    /// What it heard last of the store is that a line or an account has it wait. If not, what costs it
-    /// time is the store.
+    /// Since the store's last fault something else has cost it time: a line, accounts that were full or
+    /// shut, an attempt. If not, the store has.
     held_up: bool,
     survey_delay: Option<Span>,
     survey_tries: u32,

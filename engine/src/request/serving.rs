@@ -48,6 +48,7 @@ impl Request {
         let (req, attempt) = (self.id, Attempt(self.attempts));
         self.tag = self.account.as_ref().and_then(|claim| claim.tag);
         self.deadline = None;
+        self.held_up = true;
         self.stage =
             Stage::Upstream { account, since: core.now, probe, started: false, ending: None };
         self.trail.push(core.now, Decision::Forwarded { attempt, account });

@@ -74,6 +74,20 @@ fn a_fault_while_surveying_is_remembered_until_the_store_says_wait() {
 }
 
 #[test]
+fn the_last_failure_is_told_if_the_time_ends_while_the_next_slot_is_asked_for() {
+    let policy = Policy { failover_time_max: Span::from_secs(1), ..Policy::fair() };
+    let mut w = World::new(policy, &[ONE, ONE]);
+    let r = w.arrive();
+    let failed = Outcome::ServerError { status: 502 };
+    w.out.road = Road::Held;
+    w.end(r, failed);
+    w.pass(Span::from_secs(1));
+    let (account, attempt) = (AccountId(1), Attempt(1));
+    let told = Some(Verdict::Upstream { account, attempt, outcome: failed });
+    assert_eq!(w.verdict(r), told);
+}
+
+#[test]
 fn surveys_that_fail_after_a_wait_are_the_stores_fault() {
     let mut w = World::apart(Policy::fair(), roster(1, ONE, &[ONE]));
     w.tick();
