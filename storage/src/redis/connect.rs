@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fred::clients::{Client, SubscriberClient};
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::config::{Config, ReconnectPolicy, TcpConfig, UnresponsiveConfig};
 use fred::types::{Builder, ConnectHandle, Message};
@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use super::decode::decode_grant;
 use super::text::parse_id;
+use super::url::RedisUrl;
 use super::{Space, held};
 use crate::sinks::Sinks;
 
@@ -50,6 +51,8 @@ pub enum ConnectError {
     Url(String),
     /// Nobody answers, or not in a way that makes sense.
     Unreachable(String),
+    /// Redis does not know the user, or its password is another.
+    Unauthorized(String),
     /// Redis does not let something be done that is needed.
     Forbidden {
         /// What.
@@ -67,12 +70,60 @@ pub enum ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(why) => write!(f, "no URL of a Redis: {why}"),
+            Self::Url(why) => write!(f, "the URL {why}"),
             Self::Unreachable(why) => write!(f, "Redis does not answer: {why}"),
+            Self::Unauthorized(why) => write!(f, "Redis refuses user and password: {why}"),
             Self::Forbidden { what, why } => write!(f, "Redis does not allow {what}: {why}"),
-            Self::Evicts { policy } => {
-                write!(f, "Redis throws keys away (maxmemory-policy {policy}): set noeviction")
+            Self::Evicts { policy } => write!(
+                f,
+                "Redis throws keys away when memory runs out (maxmemory-policy {policy}), and slots \
+                 would be given twice"
+            ),
+        }
+    }
+}
+
+impl ConnectError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Url(_) => "write another one",
+            Self::Unreachable(_) => {
+                "see that Redis runs, that this machine may connect to it, and that host, port and \
+                 scheme (rediss:// for TLS) are right"
             }
+            Self::Unauthorized(_) => {
+                "put the user and the password that Redis knows into the URL, what is special in a \
+                 URL percent-encoded"
+            }
+            Self::Forbidden { .. } => {
+                "give the user the rights that docs/storage.md lists, with ACL SETUSER"
+            }
+            Self::Evicts { .. } => "set maxmemory-policy to noeviction, or maxmemory to 0",
+        }
+    }
+
+    /// What an error of the client means that came instead of a connection.
+    pub(super) fn instead_of_a_connection(error: &Error) -> Self {
+        let first = error.details().split(' ').next().unwrap_or_default();
+        let why = said(error);
+        match first {
+            "NOPERM" => Self::Forbidden { what: "to connect".into(), why },
+            "WRONGPASS" | "NOAUTH" => Self::Unauthorized(why),
+            _ if *error.kind() == ErrorKind::Auth => Self::Unauthorized(why),
+            _ => Self::Unreachable(why),
+        }
+    }
+
+    /// What an error means that came instead of the answer to `what`.
+    pub(super) fn instead_of(what: &str, error: &Error) -> Self {
+        let silent = [ErrorKind::Timeout, ErrorKind::IO, ErrorKind::Canceled];
+        let why = said(error);
+        if silent.contains(error.kind()) {
+            Self::Unreachable(format!("{what} got no answer: {why}"))
+        } else {
+            Self::Forbidden { what: what.into(), why }
         }
     }
 }
@@ -87,7 +138,10 @@ pub(super) struct Links {
 }
 
 pub(super) async fn open(url: &str, options: &Options) -> Result<Links, ConnectError> {
-    let config = Config::from_url(url).map_err(|error| ConnectError::Url(said(&error)))?;
+    RedisUrl::parse(url).map_err(ConnectError::Url)?;
+    // Its machine may lack the authorities that TLS needs.
+    let config = Config::from_url(url);
+    let config = config.map_err(|error| ConnectError::Unreachable(said(&error)))?;
     let mut builder = Builder::from_config(Config { fail_fast: true, ..config });
     builder
         .with_connection_config(|connection| {
@@ -126,7 +180,7 @@ impl Drop for Connection {
 
 async fn begin(client: &impl ClientLike) -> Result<Connection, ConnectError> {
     let connection = client.init().await;
-    connection.map(Connection).map_err(|error| ConnectError::Unreachable(said(&error)))
+    connection.map(Connection).map_err(|error| ConnectError::instead_of_a_connection(&error))
 }
 
 /// The client connects again by itself, but for rare errors (of a cluster whose keys move) that end

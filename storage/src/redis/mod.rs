@@ -10,9 +10,12 @@ mod connect;
 mod decode;
 mod encode;
 mod fault;
+mod inspect;
+mod operator;
 mod proof;
 mod scripts;
 mod text;
+mod url;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,11 +27,14 @@ use sluice_engine::store::{Instance, StoreOp, StoreReply};
 use sluice_engine::{NodeId, StoreFault};
 use tokio::task::JoinSet;
 
+pub use self::url::RedisUrl;
 use crate::sinks::Sinks;
 use crate::{GrantSink, Store, Watch};
 use connect::Links;
 pub use connect::{ConnectError, Options};
 use fault::Failed;
+pub use inspect::{Inspection, inspect};
+pub use operator::NodeView;
 use scripts::{Loaded, Script};
 
 /// What the store and its scripts say to each other. Public for tests, which run the scripts by a
@@ -65,30 +71,19 @@ impl RedisStore {
     /// Connects to the Redis at `url` and proves that it lets every script do its work.
     ///
     /// `redis://user:password@host:port/database`, `rediss://` for TLS, `redis-cluster://` for a
-    /// cluster, `redis+unix:///path` for a socket.
+    /// cluster, `redis+unix:///path` for a socket; see [`RedisUrl`].
     ///
     /// # Errors
     /// The URL makes no sense, nobody answers there, or Redis does not allow what is needed.
     pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
         let Links { client, subscriber, mut tasks } = connect::open(url, &options).await?;
-        let scripts = Arc::new(Loaded::new());
-        let space = Space { name: format!("{{{}}}", options.cell), scripts };
+        let space = Space::new(&options);
+        inspect::refuse_eviction(&client, &space).await?;
         proof::prove(&client, &subscriber, &space).await?;
         let sinks = Arc::new(Mutex::new(Sinks::default()));
         tasks.spawn(connect::hand_on(subscriber.clone(), sinks.clone()));
         tasks.spawn(connect::listen_again(subscriber.clone(), sinks.clone(), space.clone()));
         Ok(Self { space, client, subscriber, sinks, _tasks: tasks })
-    }
-
-    /// Who holds and waits for what, for operators. Linear in leases and gates, and Redis does nothing
-    /// else meanwhile.
-    ///
-    /// # Errors
-    /// Redis does not answer.
-    pub async fn lines(&self) -> Result<Vec<LineView>, StoreFault> {
-        let answer = self.space.run(&self.client, Script::View, Vec::new()).await;
-        let answer = answer.map_err(|failed| failed.fault())?;
-        decode::decode_view(&answer).map_err(|_| StoreFault::Unknown)
     }
 
     /// A new node's grants are listened to before its first operation is sent. One that cannot be
@@ -103,6 +98,10 @@ impl RedisStore {
 }
 
 impl Space {
+    fn new(options: &Options) -> Self {
+        Self { name: format!("{{{}}}", options.cell), scripts: Arc::new(Loaded::new()) }
+    }
+
     /// Where the node's grants are pushed.
     fn channel(&self, node: NodeId) -> String {
         format!("{}:grant:{}", self.name, text::id(node.0))
@@ -163,9 +162,15 @@ impl Watch for RedisStore {
         held(&self.sinks).subscribe(instance, sink);
     }
 
-    /// Never at once: see [`RedisStore::lines`].
     fn view(&self) -> Option<Vec<LineView>> {
         None
+    }
+
+    /// Linear in leases and gates, and Redis does nothing else meanwhile.
+    async fn lines(&self) -> Result<Vec<LineView>, StoreFault> {
+        let answer = self.space.run(&self.client, Script::View, Vec::new()).await;
+        let answer = answer.map_err(|failed| failed.fault())?;
+        decode::decode_view(&answer).map_err(|_| StoreFault::Unknown)
     }
 }
 
