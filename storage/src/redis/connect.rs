@@ -183,6 +183,21 @@ async fn begin(client: &impl ClientLike) -> Result<Connection, ConnectError> {
     connection.map(Connection).map_err(|error| ConnectError::instead_of_a_connection(&error))
 }
 
+/// Tries again what got no answer: that Redis is busy at the moment of a start is no reason not to
+/// start. Nobody waits yet for what is asked then, and nothing of it counts.
+pub(super) async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, ConnectError>
+where
+    F: Future<Output = Result<T, ConnectError>>,
+{
+    for _ in 1..ATTEMPTS_MAX {
+        match attempt().await {
+            Err(ConnectError::Unreachable(_)) => sleep(RECONNECT_DELAY).await,
+            decided => return decided,
+        }
+    }
+    attempt().await
+}
+
 /// The client connects again by itself, but for rare errors (of a cluster whose keys move) that end
 /// its task for good: then it is begun anew.
 async fn keep_up(client: impl ClientLike, mut connection: Connection) {
@@ -237,6 +252,9 @@ fn grant(message: &Message) -> Option<Grant> {
 fn said(error: &Error) -> String {
     error.to_string()
 }
+
+/// How often it is tried at the start whether Redis can be used.
+const ATTEMPTS_MAX: u32 = 5;
 
 const RECONNECT_DELAY: Duration = Duration::from_millis(200);
 

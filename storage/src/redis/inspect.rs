@@ -61,7 +61,7 @@ pub async fn inspect(
         policy: field(&memory, "maxmemory_policy").to_owned(),
         clocks,
         round_trips,
-        rights: proof::prove(&client, &subscriber, &space).await,
+        rights: connect::patiently(|| proof::prove(&client, &subscriber, &space)).await,
     })
 }
 

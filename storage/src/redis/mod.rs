@@ -78,8 +78,8 @@ impl RedisStore {
     pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
         let Links { client, subscriber, mut tasks } = connect::open(url, &options).await?;
         let space = Space::new(&options);
-        inspect::refuse_eviction(&client, &space).await?;
-        proof::prove(&client, &subscriber, &space).await?;
+        connect::patiently(|| inspect::refuse_eviction(&client, &space)).await?;
+        connect::patiently(|| proof::prove(&client, &subscriber, &space)).await?;
         let sinks = Arc::new(Mutex::new(Sinks::default()));
         tasks.spawn(connect::hand_on(subscriber.clone(), sinks.clone()));
         tasks.spawn(connect::listen_again(subscriber.clone(), sinks.clone(), space.clone()));
