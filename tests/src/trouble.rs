@@ -30,7 +30,8 @@ pub enum Trouble {
     Reset,
     /// All connections broke, and new ones break at once.
     Closed,
-    /// What is sent to the server arrives, and no answer comes back on these connections, ever.
+    /// What is sent to the server arrives, and no answer comes back, ever, on the connections that there
+    /// are and on those that are made meanwhile.
     HalfOpen,
     /// Nothing moves, until it goes on.
     Still,
@@ -115,7 +116,7 @@ impl BadRoad {
 
     fn take(self: Rc<Self>, stream: impl AsyncRead + AsyncWrite + 'static) {
         let number = self.opened.replace(self.opened.get() + 1);
-        let deaf = Rc::new(Cell::new(false));
+        let deaf = Rc::new(Cell::new(self.now.get() == Trouble::HalfOpen));
         let (road, hears_not) = (self.clone(), deaf.clone());
         let task = tokio::task::spawn_local(async move {
             if let Ok(server) = UnixStream::connect(&road.socket).await {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use sluice_runtime_tokio::mock::Behaviour;
 use sluice_tests::fleet::{self, Fleet, FleetPlan};
 use sluice_tests::named;
+use sluice_tests::trouble::{BadRoad, Trouble};
 use tokio::sync::Semaphore;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sluice-under-test");
@@ -172,5 +173,19 @@ fn a_gateway_whose_redis_is_away_is_not_ready() {
         fleet.redis.restart().await;
         gateway.until_ready().await;
         assert!(!gateway.said().contains("panic"), "{}", gateway.said());
+    });
+}
+
+/// Connections that break while they are being made, on which no answer ever comes.
+#[test]
+fn a_gateway_comes_back_from_connections_that_never_answered() {
+    fleet::run("deaf", PROGRAM, plan().0, async |fleet| {
+        let (road, begin) = BadRoad::to(fleet.redis.socket()).await;
+        let gateway = fleet.gateway_at("one", &format!("redis://{begin}")).await;
+        road.meet(Trouble::Reset);
+        road.meet(Trouble::HalfOpen);
+        fleet::until(async || !gateway.is_ready().await).await;
+        road.meet(Trouble::None);
+        gateway.until_ready().await;
     });
 }

@@ -1,6 +1,7 @@
 //! Two connections, for operations and for grants, and what keeps them up.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -134,7 +135,38 @@ impl std::error::Error for ConnectError {}
 pub(super) struct Links {
     pub(super) client: Client,
     pub(super) subscriber: SubscriberClient,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) tasks: JoinSet<()>,
+}
+
+/// Whether a connection answers.
+#[derive(Default)]
+pub(super) struct Pulse {
+    asked: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl Pulse {
+    pub(super) fn asked(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns when for a while it was asked and did not answer once.
+    async fn stopped(&self) {
+        let counts = || (self.asked.load(Ordering::Relaxed), self.answered.load(Ordering::Relaxed));
+        loop {
+            let before = counts();
+            sleep(SILENCE_MAX).await;
+            let now = counts();
+            if now.0 > before.0 && now.1 == before.1 {
+                return;
+            }
+        }
+    }
 }
 
 pub(super) async fn open(url: &str, options: &Options) -> Result<Links, ConnectError> {
@@ -164,9 +196,11 @@ pub(super) async fn open(url: &str, options: &Options) -> Result<Links, ConnectE
     let subscriber = builder.build_subscriber_client();
     let subscriber = subscriber.map_err(|error| ConnectError::Url(said(&error)))?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(keep_up(client.clone(), begin(&client).await?));
-    tasks.spawn(keep_up(subscriber.clone(), begin(&subscriber).await?));
-    Ok(Links { client, subscriber, tasks })
+    let pulse = Arc::<Pulse>::default();
+    tasks.spawn(keep_up(client.clone(), begin(&client).await?, pulse.clone()));
+    // Nothing is asked of it, so nothing can be told from its silence.
+    tasks.spawn(keep_up(subscriber.clone(), begin(&subscriber).await?, Arc::default()));
+    Ok(Links { client, subscriber, pulse, tasks })
 }
 
 /// The task that drives a connection; ends with its handle.
@@ -199,10 +233,16 @@ where
 }
 
 /// The client connects again by itself, but for rare errors (of a cluster whose keys move) that end
-/// its task for good: then it is begun anew.
-async fn keep_up(client: impl ClientLike, mut connection: Connection) {
+/// its task for good, and for connections that break while it makes them, after which it may wait for
+/// ever: then it is begun anew.
+async fn keep_up(client: impl ClientLike, mut connection: Connection, pulse: Arc<Pulse>) {
     loop {
-        drop((&mut connection.0).await);
+        tokio::select! {
+            biased; // Both lead to the same.
+            _ = &mut connection.0 => {}
+            () = pulse.stopped() => {}
+        }
+        drop(connection);
         sleep(RECONNECT_DELAY).await;
         connection = Connection(client.connect());
     }
@@ -252,6 +292,9 @@ fn grant(message: &Message) -> Option<Grant> {
 fn said(error: &Error) -> String {
     error.to_string()
 }
+
+/// How long a connection that is asked may say nothing before it is made anew: half of a session.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// How often it is tried at the start whether Redis can be used.
 const ATTEMPTS_MAX: u32 = 5;

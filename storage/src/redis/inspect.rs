@@ -39,8 +39,8 @@ pub async fn inspect(
     now: impl Fn() -> Time,
 ) -> Result<Inspection, ConnectError> {
     // The tasks keep the connections up until the end.
-    let Links { client, subscriber, tasks: _tasks } = connect::open(url, options).await?;
-    let space = Space::new(options);
+    let Links { client, subscriber, pulse, tasks: _tasks } = connect::open(url, options).await?;
+    let space = Space::new(options, pulse);
     let server = info(&client, &space, "server").await?;
     let memory = info(&client, &space, "memory").await?;
     let replication = info(&client, &space, "replication").await?;

@@ -30,8 +30,8 @@ use tokio::task::JoinSet;
 pub use self::url::RedisUrl;
 use crate::sinks::Sinks;
 use crate::{GrantSink, Store, Watch};
-use connect::Links;
 pub use connect::{ConnectError, Options};
+use connect::{Links, Pulse};
 use fault::Failed;
 pub use inspect::{Inspection, inspect};
 pub use operator::NodeView;
@@ -65,6 +65,7 @@ struct Space {
     /// What all its keys begin with: the one hash tag, and perhaps more.
     name: String,
     scripts: Arc<Loaded>,
+    pulse: Arc<Pulse>,
 }
 
 impl RedisStore {
@@ -76,8 +77,8 @@ impl RedisStore {
     /// # Errors
     /// The URL makes no sense, nobody answers there, or Redis does not allow what is needed.
     pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
-        let Links { client, subscriber, mut tasks } = connect::open(url, &options).await?;
-        let space = Space::new(&options);
+        let Links { client, subscriber, pulse, mut tasks } = connect::open(url, &options).await?;
+        let space = Space::new(&options, pulse);
         connect::patiently(|| inspect::refuse_eviction(&client, &space)).await?;
         connect::patiently(|| proof::prove(&client, &subscriber, &space)).await?;
         let sinks = Arc::new(Mutex::new(Sinks::default()));
@@ -98,8 +99,8 @@ impl RedisStore {
 }
 
 impl Space {
-    fn new(options: &Options) -> Self {
-        Self { name: format!("{{{}}}", options.cell), scripts: Arc::new(Loaded::new()) }
+    fn new(options: &Options, pulse: Arc<Pulse>) -> Self {
+        Self { name: format!("{{{}}}", options.cell), scripts: Arc::new(Loaded::new()), pulse }
     }
 
     /// Where the node's grants are pushed.
@@ -115,6 +116,7 @@ impl Space {
         script: Script,
         args: Vec<String>,
     ) -> Result<Vec<String>, Failed> {
+        self.pulse.asked();
         if client.state() != ClientState::Connected {
             // It would be queued, and sent at a time when nobody waits for it any more.
             return Err(Failed::unsent());
@@ -127,6 +129,9 @@ impl Space {
             }
             answer => answer,
         };
+        if answer.as_ref().map_or_else(Failed::is_an_answer, |_| true) {
+            self.pulse.answered();
+        }
         let mut texts = Vec::new();
         flatten(answer?, &mut texts);
         Ok(texts)
