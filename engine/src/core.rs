@@ -19,7 +19,7 @@ use crate::time::{Span, Time};
 /// A store call that has no answer yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Call {
-    /// The node it was made as; `None` for one that names no node.
+    /// The node it was made as; `None` for one whose answer counts in any session.
     pub(crate) node: Option<NodeId>,
     /// The roster it was made from.
     pub(crate) version: Version,
@@ -90,10 +90,13 @@ impl Core {
         let call = self.last_call;
         let op = op(self, call);
         let node = match kind {
-            Kind::Join { .. } | Kind::Define | Kind::Reap | Kind::Survey(_) | Kind::Note => None,
-            Kind::Beat { .. } | Kind::Resync | Kind::Enter(..) | Kind::Leave(_) | Kind::Proved => {
-                self.session.node()
-            }
+            Kind::Join { .. } | Kind::Define | Kind::Reap | Kind::Note => None,
+            Kind::Beat { .. }
+            | Kind::Resync
+            | Kind::Enter(..)
+            | Kind::Leave(_)
+            | Kind::Survey(_)
+            | Kind::Proved => self.session.node(),
         };
         self.calls.insert(call, Call { node, version: self.roster.version, kind });
         self.actions.push_back(Action::Store { call, op });

@@ -219,7 +219,8 @@ impl Engine {
                 self.with_request(req, |core, r| r.entered(core, call, asked, result));
             }
             Kind::Survey(req) => {
-                let current = version == self.core.roster.version;
+                // A store that has lost the session may have lost the roster with it.
+                let current = same_node && version == self.core.roster.version;
                 self.with_request(req, |core, r| r.surveyed(core, call, current, result));
             }
             Kind::Leave(key) if same_node && !lost => match result {

@@ -16,8 +16,9 @@ pub use listen::Listen;
 pub use secret::Secret;
 pub use sections::{
     AccessLogTo, Account, Config, Group, Key, Limits, Log, OnDisconnect, OpenAi, PlatformName,
-    Roots, Server, Upstream, User,
+    Redis, Roots, Server, Upstream, User,
 };
+pub use store::Store;
 pub use values::{Concurrency, OneOrMany};
 
 use crate::directory::digest;
@@ -32,6 +33,7 @@ mod listen;
 mod read;
 mod secret;
 mod sections;
+mod store;
 #[cfg(test)]
 mod tests;
 mod values;

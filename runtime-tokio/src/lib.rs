@@ -5,6 +5,7 @@
 
 pub mod auth;
 mod billing;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
@@ -22,6 +23,7 @@ pub mod protocol;
 pub mod serve;
 pub mod shared;
 mod stall;
+mod store;
 pub mod telemetry;
 pub mod translate;
 pub mod upstream;

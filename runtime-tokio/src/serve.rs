@@ -12,7 +12,6 @@ use std::thread;
 use std::time::Duration;
 
 use sluice_engine::rng::Seed;
-use sluice_storage::{MemoryStore, Watch};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -20,13 +19,14 @@ use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
-use crate::config::{Config, Limits, Listen};
+use crate::config::{Config, Limits, Listen, Store};
 use crate::directory::Directory;
 use crate::gateway::{Phase, Setup, Worker};
 use crate::handler::admin::{self, Desk};
 use crate::listen::{self, Bound, SocketFile};
 use crate::net::TcpNet;
 use crate::shared::Shared;
+use crate::store::{InMemory, InRedis, Stores};
 use crate::telemetry::AccessWriter;
 
 /// Where a running gateway can be reached.
@@ -64,12 +64,11 @@ const CLOSING_MAX: Duration = Duration::from_secs(3);
 /// How long the last lines of the access log may take to be written.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// Runs a gateway with a store in memory until the process is told to stop. `ready` is called once
-/// it can be reached.
+/// Runs a gateway until the process is told to stop. `ready` is called once it can be reached.
 ///
 /// # Errors
-/// A configuration that makes no sense, a place that cannot be listened at, a worker that has ended
-/// by itself, and being told twice to stop.
+/// A configuration that makes no sense, a place that cannot be listened at, a store that cannot be
+/// used, a worker that has ended by itself, and being told twice to stop.
 pub fn run(config: Config, ready: impl FnOnce(Addresses)) -> io::Result<()> {
     let runtime = runtime()?;
     runtime.block_on(LocalSet::new().run_until(async move {
@@ -141,12 +140,26 @@ impl Gateway {
     }
 }
 
-/// Starts the workers of a gateway with a store in memory, and its admin listener on the current
-/// local set. Workers end with the process, or when `phase` tells them to.
+/// Starts the workers of a gateway, and its admin listener on the current local set. Workers end
+/// with the process, or when `phase` tells them to.
 ///
 /// # Errors
-/// A configuration that makes no sense, or a place that cannot be listened at.
+/// A configuration that makes no sense, a place that cannot be listened at, or a store that cannot
+/// be used.
 pub async fn start(config: Config, phase: watch::Receiver<Phase>) -> io::Result<Gateway> {
+    let clock = Clock::system();
+    match &config.store {
+        Store::Memory => start_on(InMemory::new(clock.now()), config, clock, phase).await,
+        Store::Redis(url) => start_on(InRedis::new(url, &config), config, clock, phase).await,
+    }
+}
+
+async fn start_on<F: Stores>(
+    stores: F,
+    config: Config,
+    clock: Clock,
+    phase: watch::Receiver<Phase>,
+) -> io::Result<Gateway> {
     let directory = Arc::new(Directory::new(&config).map_err(io::Error::other)?);
     let workers = config.server.workers;
     let mut files = Vec::new();
@@ -171,28 +184,21 @@ pub async fn start(config: Config, phase: watch::Receiver<Phase>) -> io::Result<
         }
     };
     let config = Arc::new(config);
-    let clock = Clock::system();
-    let store = Arc::new(MemoryStore::new(clock.now()));
     let shared = Shared::new(AccessWriter::of(&config.log)?, workers);
     let (ended, ends) = mpsc::unbounded_channel();
     for (index, bound) in bound.into_iter().enumerate() {
         let seed = Seed(clock.start().0.wrapping_add(index as u64));
-        let setup = Setup {
-            config: config.clone(),
-            directory: directory.clone(),
-            store: store.clone(),
-            shared: shared.clone(),
-            clock,
-            index,
-            seed,
-        };
-        worker(setup, bound, phase.clone(), ended.clone()).await?;
+        let (config, directory, shared) = (config.clone(), directory.clone(), shared.clone());
+        let setup = move |store| Setup { config, directory, store, shared, clock, index, seed };
+        let ending = Ending(ended.clone());
+        worker(index, stores.clone(), setup, bound, phase.clone(), ending).await?;
     }
     let admin = match admin {
         None => None,
         Some((place, bound)) => {
+            let store = stores.open().await?;
             let desk = Desk { store, directory, shared: shared.clone(), phase };
-            let served = admin::serve::<TcpNet, MemoryStore>(bound.listener()?, desk);
+            let served = admin::serve::<TcpNet, F::Store>(bound.listener()?, desk);
             drop(tokio::task::spawn_local(served));
             Some(place)
         }
@@ -211,22 +217,24 @@ impl Drop for Ending {
     }
 }
 
-/// Starts one worker on its own thread; returns when it serves.
-async fn worker<S: Watch>(
-    setup: Setup<S>,
+/// Starts one worker on its own thread; returns when it serves. The store is opened on that thread.
+async fn worker<F: Stores>(
+    index: usize,
+    stores: F,
+    setup: impl FnOnce(Arc<F::Store>) -> Setup<F::Store> + Send + 'static,
     bound: Vec<Bound>,
     phase: watch::Receiver<Phase>,
-    ended: mpsc::UnboundedSender<()>,
+    ending: Ending,
 ) -> io::Result<()> {
     let (started, mut starting) = mpsc::unbounded_channel();
-    let name = format!("sluice-{}", setup.index);
-    let ending = Ending(ended);
+    let name = format!("sluice-{index}");
     let body = move || {
         let _ending = ending;
         let serve = async {
             let listeners: io::Result<Vec<_>> = bound.into_iter().map(Bound::listener).collect();
             let listeners = listeners?;
-            let worker = Worker::<TcpNet, S>::start(setup, phase);
+            let setup = setup(stores.open().await?);
+            let worker = Worker::<TcpNet, F::Store>::start(setup, phase);
             // The starter waits for it; if it has gone, there is nobody to serve.
             let _ = started.send(Ok(()));
             worker.serve_all(listeners).await;

@@ -3,8 +3,10 @@
 //! Apart from [`Store`], because a grant is only a hint and a view is only for people: a runtime
 //! that hears neither still works.
 
+use std::future::Future;
 use std::sync::Arc;
 
+use sluice_engine::StoreFault;
 use sluice_engine::ledger::LineView;
 use sluice_engine::store::{Grant, Instance};
 
@@ -21,4 +23,12 @@ pub trait Watch: Store {
 
     /// Who holds and waits for what, if the store can tell at once.
     fn view(&self) -> Option<Vec<LineView>>;
+
+    /// Who holds and waits for what. It may cost the store more than an operation does.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    fn lines(&self) -> impl Future<Output = Result<Vec<LineView>, StoreFault>> + Send {
+        async { self.view().ok_or(StoreFault::Refused) }
+    }
 }

@@ -36,8 +36,12 @@ use tokio::task::LocalSet;
 
 use tls::Authority;
 
+pub mod fleet;
 pub mod proxies;
+pub mod redis;
+pub mod road;
 pub mod tls;
+pub mod trouble;
 pub mod upstream;
 
 /// What a world is made of.
@@ -363,12 +367,9 @@ pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Reply {
 /// [`send`], where there may be no answer.
 ///
 /// # Errors
-/// The connection ended before the answer's head.
-pub async fn try_send(
-    address: SocketAddr,
-    mut request: Request<Full<Bytes>>,
-) -> hyper::Result<Reply> {
-    let stream = TcpStream::connect(address).await.expect("it listens");
+/// Nobody listens, or the connection ended before the answer's head.
+pub async fn try_send(address: SocketAddr, mut request: Request<Full<Bytes>>) -> io::Result<Reply> {
+    let stream = TcpStream::connect(address).await?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.expect("HTTP");
     let connection = tokio::task::spawn_local(async move { drop(connection.await) });
@@ -381,7 +382,7 @@ pub async fn try_send(
         Ok(response) => response,
         Err(error) => {
             connection.abort();
-            return Err(error);
+            return Err(io::Error::other(error));
         }
     };
     Ok(Reply { response, connection })

@@ -233,6 +233,10 @@ impl Request {
 
     /// The session in the store is over; the claims go on under another name.
     pub(crate) fn session_lost(&mut self) {
+        if matches!(self.survey, Survey::Known(_)) {
+            // Of a store, perhaps, that has forgotten the accounts as well.
+            self.survey = Survey::None;
+        }
         if let Some(claim) = self.seeking_mut() {
             // Whether it still stands where it stood, the next ask will tell.
             claim.unsettled = true;

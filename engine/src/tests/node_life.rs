@@ -1,6 +1,7 @@
 //! Joining, beating, being lost, and being put right.
 
 use super::world::{Road, World, roster};
+use crate::ledger::Ledger;
 use crate::store::{Instance, Limit, Scope, StoreFault, StoreOp, StoreReply};
 use crate::{AccountId, Ask, GateId, Outcome, Policy, Reason, Span, Time, Verdict};
 
@@ -308,4 +309,15 @@ fn a_waiting_requests_user_slot_is_entered_again_after_a_lost_session() {
     w.deliver_one(resync);
     assert_eq!(w.out.ledger.held(user), 2);
     assert_eq!(w.verdict(waits), None);
+}
+
+/// Its first ask is answered `Lost`, and its survey, which names no node, that there are no accounts.
+#[test]
+fn what_a_store_that_has_forgotten_everything_says_of_accounts_does_not_count() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    w.out.ledger = Ledger::new(w.now);
+    let r = w.arrive();
+    w.pass(Span::from_secs(1));
+    assert_eq!(w.verdict(r), None);
+    assert_eq!(w.account_of(r), Some(1));
 }

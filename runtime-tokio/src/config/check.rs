@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::finding::{Report, did_you_mean, quoted};
 use super::listen::Listen;
 use super::secret::Outside;
-use super::{Account, Config};
+use super::{Account, Config, Store};
 use crate::directory::Proxy;
 use crate::gateway::READ_BYTES_MAX;
 
@@ -15,6 +15,7 @@ const CA_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Notes everything that does not fit, and puts the values of secrets in the place of their sources.
 pub(super) fn check(config: &mut Config, report: &mut Report, outside: Outside) {
     listeners(config, report);
+    store(config, report, outside);
     sizes(config, report);
     certificates(config, report, outside);
     for (field, value, must) in config.policy.mistakes() {
@@ -45,6 +46,19 @@ fn listeners(config: &Config, report: &mut Report) {
             let remedy = format!("{first} takes that place already; choose another port or path");
             report.mistake(path, Some(quoted(&listen.to_string())), remedy);
         }
+    }
+}
+
+/// A URL is shown without its password, and what is none not at all.
+fn store(config: &mut Config, report: &mut Report, outside: Outside) {
+    const PATH: &str = "server.store";
+    let source = &mut config.server.store;
+    if report.is_wrong(PATH) {
+        return;
+    }
+    match source.resolve(outside).and_then(|()| Store::parse(source.expose())) {
+        Ok(store) => config.store = store,
+        Err(why) => report.mistake(PATH, None, why),
     }
 }
 

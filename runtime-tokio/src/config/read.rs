@@ -70,6 +70,11 @@ pub(super) fn any<T>() -> Rule<impl Fn(&T) -> bool> {
     Rule { must: None, holds: |_: &T| true }
 }
 
+/// This rule, in these words.
+pub(super) fn rule<T, F: Fn(&T) -> bool>(must: &str, holds: F) -> Rule<F> {
+    Rule { must: Some(must.to_owned()), holds }
+}
+
 /// A number within this range.
 pub(super) fn within<T: PartialOrd + Display>(
     range: RangeInclusive<T>,
@@ -86,7 +91,7 @@ pub(super) fn name() -> Rule<impl Fn(&String) -> bool> {
         let size = name.chars().count();
         (1..=200).contains(&size) && name.trim() == name && !name.contains(char::is_control)
     };
-    Rule { must: Some(must.to_owned()), holds }
+    rule(must, holds)
 }
 
 /// Walks the tree and notes where it is.

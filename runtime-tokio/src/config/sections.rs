@@ -11,6 +11,7 @@ use super::knobs::Knobs;
 use super::listen::Listen;
 use super::read::{Read as _, name, section, within, words};
 use super::secret::Secret;
+use super::store::{MEMORY, Store, cell};
 use super::values::{Concurrency, OneOrMany};
 use crate::auth::KeyHash;
 use crate::directory::Endpoint;
@@ -25,6 +26,8 @@ section! {
     Config {
         /// Where and as what the gateway runs.
         required server: Server;
+        /// The Redis that is the store, if one is.
+        default redis: Redis = Redis::default();
         /// Sizes and times of the client's side.
         default limits: Limits = Limits::default();
         /// Times of the upstream's side.
@@ -43,6 +46,8 @@ section! {
         default accounts: Vec<Account> = Vec::new();
     }
     beside {
+        /// What [`Server::store`] names.
+        store: Store;
         /// Which of two configurations is the newer: the file's time of change, and its content.
         version: Version;
         /// What is not wrong but hardly meant.
@@ -59,8 +64,23 @@ section! {
         optional admin_listen: Listen;
         /// The process' name in the store, unique among those that share one.
         default name: String = "sluice".to_owned(), name();
+        /// Where slots, lines, sessions and health are kept: `memory`, or the URL of a Redis: the value
+        /// itself, `env:NAME` or `file:PATH`. What it comes to is in [`Config::store`].
+        default store: Secret = Secret::new(MEMORY.to_owned());
         /// Threads, each with an engine of its own.
         default workers: usize = 1, within(1..=1024);
+    }
+}
+
+section! {
+    /// See [`Config::redis`].
+    Redis {
+        /// Names the deployment: gateways of one cell share their limits.
+        default cell: String = "sluice".to_owned(), cell();
+        /// How long an operation may take.
+        default timeout_ms: u64 = 300, within(10..=60_000);
+        /// How long a connection may take to come about.
+        default connect_timeout_ms: u64 = 1_000, within(10..=60_000);
     }
 }
 
@@ -241,6 +261,12 @@ impl From<PlatformName> for Platform {
             PlatformName::OpenAi => Self::OpenAi,
             PlatformName::Gemini => Self::Gemini,
         }
+    }
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self::stand_in()
     }
 }
 

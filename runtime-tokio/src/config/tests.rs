@@ -13,8 +13,9 @@ const SMALL: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[[groups]]\nname = \"ma
 const HASH: &str = "0000000000000000000000000000000000000000000000000000000000000001";
 
 /// Every section, as the document calls it.
-const SECTIONS: [(&str, &[&str]); 10] = [
+const SECTIONS: [(&str, &[&str]); 11] = [
     ("[server]", Server::FIELDS),
+    ("[redis]", Redis::FIELDS),
     ("[limits]", Limits::FIELDS),
     ("[upstream]", Upstream::FIELDS),
     ("[log]", Log::FIELDS),
@@ -120,7 +121,7 @@ fn every_field_is_in_the_example_and_in_the_document() {
 #[test]
 fn defaults_in_the_document_are_those_of_the_code() {
     let mut text = SMALL.to_owned();
-    for (section, _) in &SECTIONS[1..6] {
+    for (section, _) in &SECTIONS[1..7] {
         let start = DOCUMENT.find(&format!("\n## `{section}`")).expect("a chapter");
         let rest = &DOCUMENT[start + 4..];
         let chapter = &rest[..rest.find("\n## ").unwrap_or(rest.len())];
@@ -135,6 +136,7 @@ fn defaults_in_the_document_are_those_of_the_code() {
     }
     let documented = Config::parse(&text, 1).expect("defaults are good values");
     let small = Config::parse(SMALL, 1).expect("good");
+    assert_eq!(format!("{:?}", documented.redis), format!("{:?}", small.redis));
     assert_eq!(format!("{:?}", documented.limits), format!("{:?}", small.limits));
     assert_eq!(format!("{:?}", documented.upstream), format!("{:?}", small.upstream));
     assert_eq!(format!("{:?}", documented.log), format!("{:?}", small.log));
@@ -163,6 +165,31 @@ fn one_place_to_listen_at_or_many() {
         told[0].starts_with("line 2: server.listen = […]: must be \"ADDRESS:PORT\""),
         "{told:?}"
     );
+}
+
+#[test]
+fn the_store_is_in_memory_or_a_redis() {
+    let store = |value: &str| {
+        let text = SMALL.replace("\n[[groups]]", &format!("\nstore = \"{value}\"\n[[groups]]"));
+        Config::parse(&text, 1).map(|config| config.store)
+    };
+    assert_eq!(Config::parse(SMALL, 1).expect("good").store, Store::Memory);
+    assert_eq!(store("memory"), Ok(Store::Memory));
+    let shared = store("redis://gate:SECRET@127.0.0.1:6379/1").expect("good");
+    let shown = format!("{shared:?}");
+    assert!(shown.contains("redis://gate:***@127.0.0.1:6379/1"), "{shown}");
+    for (value, told) in [
+        ("redis:6379:SECRET", "line 3: server.store: is no URL of a Redis"),
+        ("http://u:SECRET@h", "line 3: server.store: has another scheme"),
+        ("redis://u:SECRET#@h", "line 3: server.store: has a # in it"),
+        ("env:STORE", "line 3: server.store: env: is only for a configuration that is a file"),
+    ] {
+        let mistakes = store(value).expect_err(value).to_string();
+        assert!(mistakes.starts_with(told), "{mistakes}");
+        assert!(!mistakes.contains("SECRET"), "{mistakes}");
+    }
+    let told = mistakes(&format!("{SMALL}[redis]\ncell = \"{{a}}\"\n"));
+    assert!(told[0].starts_with("line 6: redis.cell = \"{a}\": must be 1 to 64"), "{told:?}");
 }
 
 #[test]

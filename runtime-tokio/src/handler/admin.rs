@@ -50,8 +50,8 @@ pub async fn serve<N: Net, S: Watch>(listener: N::Listener, desk: Desk<S>) {
         let desk = desk.clone();
         drop(tokio::task::spawn_local(async move {
             let service = service_fn(|request| {
-                let response = handle(&request, &desk);
-                async move { Ok::<_, Infallible>(response) }
+                let desk = desk.clone();
+                async move { Ok::<_, Infallible>(handle(&request, &desk).await) }
             });
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new());
@@ -61,13 +61,13 @@ pub async fn serve<N: Net, S: Watch>(listener: N::Listener, desk: Desk<S>) {
     }
 }
 
-fn handle<S: Watch>(request: &Request<Incoming>, desk: &Desk<S>) -> Response<Answer> {
+async fn handle<S: Watch>(request: &Request<Incoming>, desk: &Desk<S>) -> Response<Answer> {
     let (status, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/debug/gates") => match desk.store.view() {
-            Some(view) => (200, gates(&view, &desk.directory).to_string()),
-            None => (
+        (&Method::GET, "/debug/gates") => match desk.store.lines().await {
+            Ok(view) => (200, gates(&view, &desk.directory).to_string()),
+            Err(_) => (
                 503,
-                ApiError::new(503, "api_error", "The store cannot tell")
+                ApiError::new(503, "api_error", "The store does not answer")
                     .to_json(Protocol::Anthropic),
             ),
         },

@@ -1,11 +1,12 @@
 //! Two connections, for operations and for grants, and what keeps them up.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fred::clients::{Client, SubscriberClient};
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::config::{Config, ReconnectPolicy, TcpConfig, UnresponsiveConfig};
 use fred::types::{Builder, ConnectHandle, Message};
@@ -17,6 +18,7 @@ use tokio::time::sleep;
 
 use super::decode::decode_grant;
 use super::text::parse_id;
+use super::url::RedisUrl;
 use super::{Space, held};
 use crate::sinks::Sinks;
 
@@ -50,6 +52,8 @@ pub enum ConnectError {
     Url(String),
     /// Nobody answers, or not in a way that makes sense.
     Unreachable(String),
+    /// Redis does not know the user, or its password is another.
+    Unauthorized(String),
     /// Redis does not let something be done that is needed.
     Forbidden {
         /// What.
@@ -67,12 +71,60 @@ pub enum ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(why) => write!(f, "no URL of a Redis: {why}"),
+            Self::Url(why) => write!(f, "the URL {why}"),
             Self::Unreachable(why) => write!(f, "Redis does not answer: {why}"),
+            Self::Unauthorized(why) => write!(f, "Redis refuses user and password: {why}"),
             Self::Forbidden { what, why } => write!(f, "Redis does not allow {what}: {why}"),
-            Self::Evicts { policy } => {
-                write!(f, "Redis throws keys away (maxmemory-policy {policy}): set noeviction")
+            Self::Evicts { policy } => write!(
+                f,
+                "Redis throws keys away when memory runs out (maxmemory-policy {policy}), and slots \
+                 would be given twice"
+            ),
+        }
+    }
+}
+
+impl ConnectError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Url(_) => "write another one",
+            Self::Unreachable(_) => {
+                "see that Redis runs, that this machine may connect to it, and that host, port and \
+                 scheme (rediss:// for TLS) are right"
             }
+            Self::Unauthorized(_) => {
+                "put the user and the password that Redis knows into the URL, what is special in a \
+                 URL percent-encoded"
+            }
+            Self::Forbidden { .. } => {
+                "give the user the rights that docs/storage.md lists, with ACL SETUSER"
+            }
+            Self::Evicts { .. } => "set maxmemory-policy to noeviction, or maxmemory to 0",
+        }
+    }
+
+    /// What an error of the client means that came instead of a connection.
+    pub(super) fn instead_of_a_connection(error: &Error) -> Self {
+        let first = error.details().split(' ').next().unwrap_or_default();
+        let why = said(error);
+        match first {
+            "NOPERM" => Self::Forbidden { what: "to connect".into(), why },
+            "WRONGPASS" | "NOAUTH" => Self::Unauthorized(why),
+            _ if *error.kind() == ErrorKind::Auth => Self::Unauthorized(why),
+            _ => Self::Unreachable(why),
+        }
+    }
+
+    /// What an error means that came instead of the answer to `what`.
+    pub(super) fn instead_of(what: &str, error: &Error) -> Self {
+        let silent = [ErrorKind::Timeout, ErrorKind::IO, ErrorKind::Canceled];
+        let why = said(error);
+        if silent.contains(error.kind()) {
+            Self::Unreachable(format!("{what} got no answer: {why}"))
+        } else {
+            Self::Forbidden { what: what.into(), why }
         }
     }
 }
@@ -83,11 +135,45 @@ impl std::error::Error for ConnectError {}
 pub(super) struct Links {
     pub(super) client: Client,
     pub(super) subscriber: SubscriberClient,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) tasks: JoinSet<()>,
 }
 
+/// Whether a connection answers.
+#[derive(Default)]
+pub(super) struct Pulse {
+    asked: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl Pulse {
+    pub(super) fn asked(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns when for a while it was asked and did not answer once.
+    async fn stopped(&self) {
+        let counts = || (self.asked.load(Ordering::Relaxed), self.answered.load(Ordering::Relaxed));
+        loop {
+            let before = counts();
+            sleep(SILENCE_MAX).await;
+            let now = counts();
+            if now.0 > before.0 && now.1 == before.1 {
+                return;
+            }
+        }
+    }
+}
+
 pub(super) async fn open(url: &str, options: &Options) -> Result<Links, ConnectError> {
-    let config = Config::from_url(url).map_err(|error| ConnectError::Url(said(&error)))?;
+    RedisUrl::parse(url).map_err(ConnectError::Url)?;
+    // Its machine may lack the authorities that TLS needs.
+    let config = Config::from_url(url);
+    let config = config.map_err(|error| ConnectError::Unreachable(said(&error)))?;
     let mut builder = Builder::from_config(Config { fail_fast: true, ..config });
     builder
         .with_connection_config(|connection| {
@@ -110,9 +196,11 @@ pub(super) async fn open(url: &str, options: &Options) -> Result<Links, ConnectE
     let subscriber = builder.build_subscriber_client();
     let subscriber = subscriber.map_err(|error| ConnectError::Url(said(&error)))?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(keep_up(client.clone(), begin(&client).await?));
-    tasks.spawn(keep_up(subscriber.clone(), begin(&subscriber).await?));
-    Ok(Links { client, subscriber, tasks })
+    let pulse = Arc::<Pulse>::default();
+    tasks.spawn(keep_up(client.clone(), begin(&client).await?, pulse.clone()));
+    // Nothing is asked of it, so nothing can be told from its silence.
+    tasks.spawn(keep_up(subscriber.clone(), begin(&subscriber).await?, Arc::default()));
+    Ok(Links { client, subscriber, pulse, tasks })
 }
 
 /// The task that drives a connection; ends with its handle.
@@ -126,14 +214,35 @@ impl Drop for Connection {
 
 async fn begin(client: &impl ClientLike) -> Result<Connection, ConnectError> {
     let connection = client.init().await;
-    connection.map(Connection).map_err(|error| ConnectError::Unreachable(said(&error)))
+    connection.map(Connection).map_err(|error| ConnectError::instead_of_a_connection(&error))
+}
+
+/// Tries again what got no answer: that Redis is busy at the moment of a start is no reason not to
+/// start. Nobody waits yet for what is asked then, and nothing of it counts.
+pub(super) async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, ConnectError>
+where
+    F: Future<Output = Result<T, ConnectError>>,
+{
+    for _ in 1..ATTEMPTS_MAX {
+        match attempt().await {
+            Err(ConnectError::Unreachable(_)) => sleep(RECONNECT_DELAY).await,
+            decided => return decided,
+        }
+    }
+    attempt().await
 }
 
 /// The client connects again by itself, but for rare errors (of a cluster whose keys move) that end
-/// its task for good: then it is begun anew.
-async fn keep_up(client: impl ClientLike, mut connection: Connection) {
+/// its task for good, and for connections that break while it makes them, after which it may wait for
+/// ever: then it is begun anew.
+async fn keep_up(client: impl ClientLike, mut connection: Connection, pulse: Arc<Pulse>) {
     loop {
-        drop((&mut connection.0).await);
+        tokio::select! {
+            biased; // Both lead to the same.
+            _ = &mut connection.0 => {}
+            () = pulse.stopped() => {}
+        }
+        drop(connection);
         sleep(RECONNECT_DELAY).await;
         connection = Connection(client.connect());
     }
@@ -183,6 +292,12 @@ fn grant(message: &Message) -> Option<Grant> {
 fn said(error: &Error) -> String {
     error.to_string()
 }
+
+/// How long a connection that is asked may say nothing before it is made anew: half of a session.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is tried at the start whether Redis can be used.
+const ATTEMPTS_MAX: u32 = 5;
 
 const RECONNECT_DELAY: Duration = Duration::from_millis(200);
 

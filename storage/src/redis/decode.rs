@@ -2,9 +2,12 @@
 
 use sluice_engine::ledger::LineView;
 use sluice_engine::ledger::history::Line;
-use sluice_engine::store::{Candidate, Cause, Grant, Home, HomeState, Limit, SESSION, Surveyed};
+use sluice_engine::store::{
+    Candidate, Cause, Grant, Home, HomeState, Instance, Limit, SESSION, Surveyed,
+};
 use sluice_engine::{AccountId, ModelId, NodeId, PoolId, Span, StoreReply, Tag};
 
+use super::operator::NodeView;
 use super::text::{Malformed, parse_gate, parse_id, parse_lease};
 
 /// The reply that an answer is, a list of texts.
@@ -71,6 +74,20 @@ pub fn decode_view(answer: &[String]) -> Result<Vec<LineView>, Malformed> {
         views.push(line_view(&mut fields)?);
     }
     Ok(views)
+}
+
+/// The nodes that an answer lists.
+///
+/// # Errors
+/// The answer is none of these scripts'.
+pub(super) fn decode_nodes(answer: &[String]) -> Result<Vec<NodeView>, Malformed> {
+    let mut fields = Fields(answer.iter());
+    let mut nodes = Vec::new();
+    while !fields.is_empty() {
+        let (node, instance) = (NodeId(fields.id()?), fields.text()?);
+        nodes.push(NodeView { node, instance: Instance(instance.into()) });
+    }
+    Ok(nodes)
 }
 
 /// The store's identity: where its counter began, and which run of which server it is.

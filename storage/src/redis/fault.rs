@@ -21,6 +21,12 @@ impl Failed {
         self.0.details().starts_with("NOSCRIPT")
     }
 
+    /// Whether it is what the server said, and not that it said nothing.
+    pub(super) fn is_an_answer(&self) -> bool {
+        let silent = [ErrorKind::Timeout, ErrorKind::IO, ErrorKind::Canceled];
+        !silent.contains(self.0.kind())
+    }
+
     pub(super) fn fault(&self) -> StoreFault {
         let details = self.0.details();
         let unsent = *self.0.kind() == ErrorKind::Canceled && details == UNSENT;

@@ -10,9 +10,12 @@ mod connect;
 mod decode;
 mod encode;
 mod fault;
+mod inspect;
+mod operator;
 mod proof;
 mod scripts;
 mod text;
+mod url;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,11 +27,14 @@ use sluice_engine::store::{Instance, StoreOp, StoreReply};
 use sluice_engine::{NodeId, StoreFault};
 use tokio::task::JoinSet;
 
+pub use self::url::RedisUrl;
 use crate::sinks::Sinks;
 use crate::{GrantSink, Store, Watch};
-use connect::Links;
 pub use connect::{ConnectError, Options};
+use connect::{Links, Pulse};
 use fault::Failed;
+pub use inspect::{Inspection, inspect};
+pub use operator::NodeView;
 use scripts::{Loaded, Script};
 
 /// What the store and its scripts say to each other. Public for tests, which run the scripts by a
@@ -59,36 +65,26 @@ struct Space {
     /// What all its keys begin with: the one hash tag, and perhaps more.
     name: String,
     scripts: Arc<Loaded>,
+    pulse: Arc<Pulse>,
 }
 
 impl RedisStore {
     /// Connects to the Redis at `url` and proves that it lets every script do its work.
     ///
     /// `redis://user:password@host:port/database`, `rediss://` for TLS, `redis-cluster://` for a
-    /// cluster, `redis+unix:///path` for a socket.
+    /// cluster, `redis+unix:///path` for a socket; see [`RedisUrl`].
     ///
     /// # Errors
     /// The URL makes no sense, nobody answers there, or Redis does not allow what is needed.
     pub async fn connect(url: &str, options: Options) -> Result<Self, ConnectError> {
-        let Links { client, subscriber, mut tasks } = connect::open(url, &options).await?;
-        let scripts = Arc::new(Loaded::new());
-        let space = Space { name: format!("{{{}}}", options.cell), scripts };
-        proof::prove(&client, &subscriber, &space).await?;
+        let Links { client, subscriber, pulse, mut tasks } = connect::open(url, &options).await?;
+        let space = Space::new(&options, pulse);
+        connect::patiently(|| inspect::refuse_eviction(&client, &space)).await?;
+        connect::patiently(|| proof::prove(&client, &subscriber, &space)).await?;
         let sinks = Arc::new(Mutex::new(Sinks::default()));
         tasks.spawn(connect::hand_on(subscriber.clone(), sinks.clone()));
         tasks.spawn(connect::listen_again(subscriber.clone(), sinks.clone(), space.clone()));
         Ok(Self { space, client, subscriber, sinks, _tasks: tasks })
-    }
-
-    /// Who holds and waits for what, for operators. Linear in leases and gates, and Redis does nothing
-    /// else meanwhile.
-    ///
-    /// # Errors
-    /// Redis does not answer.
-    pub async fn lines(&self) -> Result<Vec<LineView>, StoreFault> {
-        let answer = self.space.run(&self.client, Script::View, Vec::new()).await;
-        let answer = answer.map_err(|failed| failed.fault())?;
-        decode::decode_view(&answer).map_err(|_| StoreFault::Unknown)
     }
 
     /// A new node's grants are listened to before its first operation is sent. One that cannot be
@@ -103,6 +99,10 @@ impl RedisStore {
 }
 
 impl Space {
+    fn new(options: &Options, pulse: Arc<Pulse>) -> Self {
+        Self { name: format!("{{{}}}", options.cell), scripts: Arc::new(Loaded::new()), pulse }
+    }
+
     /// Where the node's grants are pushed.
     fn channel(&self, node: NodeId) -> String {
         format!("{}:grant:{}", self.name, text::id(node.0))
@@ -116,6 +116,7 @@ impl Space {
         script: Script,
         args: Vec<String>,
     ) -> Result<Vec<String>, Failed> {
+        self.pulse.asked();
         if client.state() != ClientState::Connected {
             // It would be queued, and sent at a time when nobody waits for it any more.
             return Err(Failed::unsent());
@@ -128,6 +129,9 @@ impl Space {
             }
             answer => answer,
         };
+        if answer.as_ref().map_or_else(Failed::is_an_answer, |_| true) {
+            self.pulse.answered();
+        }
         let mut texts = Vec::new();
         flatten(answer?, &mut texts);
         Ok(texts)
@@ -163,9 +167,15 @@ impl Watch for RedisStore {
         held(&self.sinks).subscribe(instance, sink);
     }
 
-    /// Never at once: see [`RedisStore::lines`].
     fn view(&self) -> Option<Vec<LineView>> {
         None
+    }
+
+    /// Linear in leases and gates, and Redis does nothing else meanwhile.
+    async fn lines(&self) -> Result<Vec<LineView>, StoreFault> {
+        let answer = self.space.run(&self.client, Script::View, Vec::new()).await;
+        let answer = answer.map_err(|failed| failed.fault())?;
+        decode::decode_view(&answer).map_err(|_| StoreFault::Unknown)
     }
 }
 

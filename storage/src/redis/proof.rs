@@ -2,7 +2,7 @@
 //! once, at the start, on keys that no gateway works on.
 
 use fred::clients::{Client, SubscriberClient};
-use fred::interfaces::{LuaInterface, PubsubInterface};
+use fred::interfaces::PubsubInterface;
 use sluice_engine::store::{
     AccountDef, Define, Discipline, Enter, HealthChange, HealthRules, HeldLease, Instance, Limit,
     Mark, PROTOCOL, PoolDef, REAP_MAX, Resync, Scope, SessionChange, StoreOp, StoreReply, Version,
@@ -17,59 +17,39 @@ use super::connect::ConnectError;
 use super::scripts::Script;
 use super::{Space, decode, encode};
 
-/// Runs every script, listens, publishes, and looks how Redis uses its memory.
+/// Runs every script, listens and publishes.
 pub(super) async fn prove(
     client: &Client,
     subscriber: &SubscriberClient,
     space: &Space,
 ) -> Result<(), ConnectError> {
     let proof = Space { name: format!("{}:proof", space.name), ..space.clone() };
-    refuse_eviction(client, &proof).await?;
     let node = join(client, &proof, None).await?;
     let node = join(client, &proof, Some(node)).await?;
     let channel = proof.channel(node);
-    let forbidden = |what: &str, error: fred::error::Error| ConnectError::Forbidden {
-        what: what.into(),
-        why: error.to_string(),
-    };
     let listened = subscriber.subscribe(channel.as_str()).await;
-    listened.map_err(|error| forbidden("to listen to grants", error))?;
+    listened.map_err(|error| ConnectError::instead_of("to listen to grants", &error))?;
     let told = client.publish::<(), _, _>(channel.as_str(), "").await;
-    told.map_err(|error| forbidden("to publish grants", error))?;
+    told.map_err(|error| ConnectError::instead_of("to publish grants", &error))?;
     let unheard = subscriber.unsubscribe(channel.as_str()).await;
-    unheard.map_err(|error| forbidden("to listen no more", error))?;
+    unheard.map_err(|error| ConnectError::instead_of("to listen no more", &error))?;
     for op in operations(node) {
         run(client, &proof, &op).await?;
     }
-    let view = proof.run(client, Script::View, Vec::new()).await;
-    view.map(drop).map_err(|failed| forbidden("who holds and waits to be seen", failed.0))
-}
-
-async fn refuse_eviction(client: &Client, proof: &Space) -> Result<(), ConnectError> {
-    let info =
-        client.eval::<String, _, _, _>(MEMORY, proof.name.as_str(), Vec::<String>::new()).await;
-    let info = info
-        .map_err(|error| ConnectError::Forbidden { what: "INFO".into(), why: error.to_string() })?;
-    let field = |name: &str| {
-        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().to_owned()
-    };
-    let policy = field("maxmemory_policy");
-    if field("maxmemory") == "0" || policy == "noeviction" {
-        return Ok(());
+    for script in [Script::View, Script::Nodes] {
+        let seen = proof.run(client, script, Vec::new()).await;
+        seen.map_err(|failed| {
+            ConnectError::instead_of("who holds and waits to be seen", &failed.0)
+        })?;
     }
-    Err(ConnectError::Evicts { policy })
+    Ok(())
 }
-
-const MEMORY: &str = "return redis.call('INFO', 'memory')";
 
 async fn run(client: &Client, proof: &Space, op: &StoreOp) -> Result<StoreReply, ConnectError> {
     let (script, args) = encode::encode(op);
     let answer = proof.run(client, script, args).await;
-    let answer = answer.map_err(|failed| ConnectError::Forbidden {
-        what: format!("the script {script:?}"),
-        why: failed.0.to_string(),
-    })?;
+    let answer = answer
+        .map_err(|failed| ConnectError::instead_of(&format!("the script {script:?}"), &failed.0))?;
     decode::decode(&answer).map_err(|error| ConnectError::Unreachable(error.to_string()))
 }
 

@@ -39,11 +39,13 @@ pub enum Script {
     Reap,
     /// Who holds and waits for what: for operators.
     View,
+    /// Which nodes there are, under which names: for operators.
+    Nodes,
 }
 
 impl Script {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Join,
         Self::Beat,
         Self::Resync,
@@ -55,6 +57,7 @@ impl Script {
         Self::Health,
         Self::Reap,
         Self::View,
+        Self::Nodes,
     ];
 
     /// Its text, with this definition of the Lua function `machine`, which reads the time.
@@ -96,6 +99,7 @@ impl Script {
             Self::Health => &[STATE, HEALTH, SETTLE, FOLD, include_str!("change_health.lua")],
             Self::Reap => &[STATE, HEALTH, SETTLE, NODES, include_str!("reap.lua")],
             Self::View => &[STATE, HEALTH, include_str!("view.lua")],
+            Self::Nodes => &[include_str!("list_nodes.lua")],
         }
     }
 }
