@@ -87,7 +87,9 @@ impl Client<'_> {
             }
             let asked = answer::Asked::of(self.arrival);
             if let Some(end) = answer::judge(&asked, &self.bytes) {
-                if let Ok(Ok(n @ 1..)) = timeout(AFTER, stream.read(&mut buffer)).await {
+                if let ClientEnd::Whole { .. } = end
+                    && let Ok(Ok(n @ 1..)) = timeout(AFTER, stream.read(&mut buffer)).await
+                {
                     return ClientEnd::Malformed(format!("{n} bytes after the end"));
                 }
                 return end;

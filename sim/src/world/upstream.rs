@@ -37,7 +37,7 @@ const NEAR: Span = Span::from_ms(300);
 /// How long a gateway takes at most to learn that its client has gone, while nothing is wrong.
 const NOTICED: Span = Span::from_ms(700);
 /// A connection that has carried nothing for so long is nobody's present business.
-const UNUSED: Span = Span::from_secs(1);
+const UNUSED: Span = Span::from_ms(500);
 /// What no client is to be told.
 pub(super) const OPERATORS_OWN: &str = "anthropic-organization-id";
 
@@ -104,8 +104,11 @@ impl Upstream {
             if said != Some(Said::All) {
                 return;
             }
-            let (account, node) = (self.account, self.cx.node_at(self.peer.ip()));
-            self.cx.idle.borrow_mut().insert(self.peer, (account, node, self.cx.now()));
+            // While a client takes its time, its gateway has not read all of the answer.
+            if !self.cx.network.readers.contains_key(&known.req) {
+                let (account, node) = (self.account, self.cx.node_at(self.peer.ip()));
+                self.cx.idle.borrow_mut().insert(self.peer, (account, node, self.cx.now()));
+            }
         }
         self.cx.idle.borrow_mut().remove(&self.peer);
     }
