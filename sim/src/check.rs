@@ -94,7 +94,7 @@ pub fn judge(scenario: &Scenario, history: &History) -> Vec<Violation> {
     if scenario.network.is_some() {
         // Sessions have keys there that only the gateways know.
         checkers.retain(|checker| checker.id() != "I12");
-        checkers.extend(world::judges());
+        checkers.extend(world::judges(scenario));
     }
     judge_by(checkers, scenario, history)
 }

@@ -1,18 +1,20 @@
 //! The command line of the simulator.
 #![expect(clippy::print_stdout, reason = "reports are this program's output")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sluice_engine::Preset;
+use sluice_engine::rng::Seed;
 use sluice_sim::formal::{self, Bounds};
 use sluice_sim::report;
 use sluice_sim::scenario::Lane;
 use sluice_sim::scenario::Scenario;
 use sluice_sim::shrink;
-use sluice_sim::swarm::{self, Care, Outcome, Plan, child};
+use sluice_sim::swarm::{self, Care, Outcome, Plan, Source, child};
 
 /// Runs the scheduler engine in simulated deployments under faults, and checks every run against the
 /// invariants of the design.
@@ -47,9 +49,9 @@ enum Command {
 #[derive(Debug, Args)]
 struct RunArgs {
     /// Take the scenario from this JSON file instead of from a seed.
-    #[arg(value_name = "FILE", conflicts_with_all = ["seed", "scenario"])]
+    #[arg(value_name = "FILE", conflicts_with = "scenario")]
     file: Option<PathBuf>,
-    /// The seed of the scenario.
+    /// The seed of the scenario; with a file, of what is drawn in its course.
     #[arg(long, required_unless_present_any = ["scenario", "file"])]
     seed: Option<u64>,
     /// The preset of the scheduling policy.
@@ -59,7 +61,7 @@ struct RunArgs {
     #[arg(long, value_parser = Lane::named, default_value = "des")]
     lane: Lane,
     /// The same as `FILE`.
-    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
     /// Print every transition as one line: milliseconds, node, request, what.
     #[arg(long, value_enum)]
@@ -96,12 +98,18 @@ struct SwarmArgs {
     /// In which world.
     #[arg(long, value_parser = Lane::named, default_value = "des")]
     lane: Lane,
+    /// Take the scenario from this file for every seed; only what is drawn in its course differs.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["lane", "preset"])]
+    scenario: Option<PathBuf>,
     /// Which presets to run for every seed.
     #[arg(long, value_enum, default_value_t = Presets::Both)]
     preset: Presets,
     /// Threads; by default as many as there are cores.
     #[arg(long)]
     jobs: Option<usize>,
+    /// Stop at the first seed that fails; those under way are brought to their end.
+    #[arg(long)]
+    until_failed: bool,
     /// Print every failing seed as a line of JSON.
     #[arg(long)]
     json: bool,
@@ -216,7 +224,7 @@ fn run_twice(args: &TwiceArgs) -> ExitCode {
     let mut differ = 0;
     for seed in args.seeds.0..args.seeds.1 {
         for preset in [Preset::Seed, Preset::Fair] {
-            let run = || child::run(args.lane, seed, preset, Care::default());
+            let run = || child::run(Source::Lane(args.lane), seed, preset, Care::default());
             let (one, other) = (run(), run());
             if one.digest != other.digest || one.digest.is_empty() {
                 differ += 1;
@@ -237,6 +245,12 @@ fn load(args: &RunArgs) -> Option<Scenario> {
         };
         return Some(args.lane.scenario(args.seed.unwrap_or_default(), preset));
     };
+    let mut scenario = read(path)?;
+    scenario.seed = args.seed.map_or(scenario.seed, Seed);
+    Some(scenario)
+}
+
+fn read(path: &Path) -> Option<Scenario> {
     let read = std::fs::read_to_string(path).map_err(|e| e.to_string());
     match read.and_then(|text| serde_json::from_str(&text).map_err(|e| e.to_string())) {
         Ok(scenario) => Some(scenario),
@@ -249,10 +263,19 @@ fn load(args: &RunArgs) -> Option<Scenario> {
 
 #[expect(clippy::disallowed_methods, reason = "the person who waits is told how long it took")]
 fn run_swarm(args: &SwarmArgs) -> ExitCode {
-    let presets: &[Preset] = match args.preset {
-        Presets::Both => &[Preset::Seed, Preset::Fair],
-        Presets::Seed => &[Preset::Seed],
-        Presets::Fair => &[Preset::Fair],
+    let of_file = match args.scenario.as_deref().map(|path| (path, read(path))) {
+        None => None,
+        Some((path, Some(scenario))) => Some((path, scenario)),
+        Some((_, None)) => return ExitCode::from(2),
+    };
+    let source = of_file
+        .as_ref()
+        .map_or(Source::Lane(args.lane), |(path, scenario)| Source::File(path, scenario.lane()));
+    let presets = match (&of_file, args.preset) {
+        (Some((_, scenario)), _) => vec![scenario.preset],
+        (None, Presets::Both) => vec![Preset::Seed, Preset::Fair],
+        (None, Presets::Seed) => vec![Preset::Seed],
+        (None, Presets::Fair) => vec![Preset::Fair],
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = args.jobs.unwrap_or(cores);
@@ -261,37 +284,43 @@ fn run_swarm(args: &SwarmArgs) -> ExitCode {
         let close = !quick && seed.is_multiple_of(16);
         Care { twice: close, journal: close }
     };
-    let every = match args.lane {
+    let every = match source.lane() {
         Lane::Des => 1_000,
         Lane::Turmoil => 100,
     };
     let begun = Instant::now();
-    let (mut done, mut failed, mut requests, mut records) = (0_u64, 0_u64, 0, 0);
+    let (mut done, mut requests, mut records) = (0_u64, 0, 0);
+    // Looked at by those who begin another seed.
+    let failed = AtomicU64::new(0);
     let limit = args.minutes.map(|minutes| Duration::from_secs(60 * minutes));
     let seeds = (args.seeds.0, limit.map_or(args.seeds.1, |_| u64::MAX));
-    let plan = Plan { seeds, presets, lane: args.lane, jobs };
-    let enough = || limit.is_some_and(|limit| begun.elapsed() > limit);
+    let plan = Plan { seeds, presets: &presets, source, jobs };
+    let enough = || {
+        limit.is_some_and(|limit| begun.elapsed() > limit)
+            || args.until_failed && failed.load(Ordering::Relaxed) > 0
+    };
     swarm::swarm(plan, care, enough, |outcome| {
         done += 1;
         requests += outcome.requests;
         records += outcome.records;
         if !outcome.violations.is_empty() {
-            failed += 1;
+            failed.fetch_add(1, Ordering::Relaxed);
             if args.json {
                 println!("{}", json(&outcome));
-                eprintln!("{}", outcome.command());
+                eprintln!("{}", source.command(&outcome));
             } else {
-                println!("{}", outcome.command());
+                println!("{}", source.command(&outcome));
                 for violation in &outcome.violations {
                     println!("    VIOLATION {violation}");
                 }
             }
         }
         if done.is_multiple_of(every) {
-            eprintln!("{done} scenarios, {failed} failed");
+            eprintln!("{done} scenarios, {} failed", failed.load(Ordering::Relaxed));
         }
     });
     let ms = begun.elapsed().as_millis().max(1);
+    let failed = failed.into_inner();
     eprintln!(
         "{done} scenarios ({requests} requests, {records} records) in {}.{} s, {} a second; {failed} failed",
         ms / 1_000,

@@ -11,11 +11,13 @@ use sluice_storage::fate::Rates;
 
 mod courses;
 mod draw;
+mod extras;
 mod generate;
 mod network;
 mod setting;
 
 pub use draw::Draw;
+pub use extras::Extras;
 pub use network::{Network, Place, Reader};
 
 /// One world and what happens to it. Times are simulated, from 0.

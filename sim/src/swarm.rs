@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -151,6 +152,36 @@ fn difference(one: &History, other: &History) -> Option<Violation> {
     Some(Violation { id: "I17".into(), at, what })
 }
 
+/// What a seed is a seed of.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// Of a scenario of this world.
+    Lane(Lane),
+    /// Of what is drawn in the course of the scenario in this file, for this world.
+    File(&'a Path, Lane),
+}
+
+impl Source<'_> {
+    /// In which world.
+    #[must_use]
+    pub const fn lane(self) -> Lane {
+        match self {
+            Self::Lane(lane) | Self::File(_, lane) => lane,
+        }
+    }
+
+    /// The command that shows an outcome of it again.
+    #[must_use]
+    pub fn command(self, outcome: &Outcome) -> String {
+        match self {
+            Self::Lane(_) => outcome.command(),
+            Self::File(path, _) => {
+                format!("sluice-sim run {} --seed {}", path.display(), outcome.seed)
+            }
+        }
+    }
+}
+
 /// Which seeds are run, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
@@ -158,8 +189,8 @@ pub struct Plan<'a> {
     pub seeds: (u64, u64),
     /// With which presets each.
     pub presets: &'a [Preset],
-    /// In which world.
-    pub lane: Lane,
+    /// Of what.
+    pub source: Source<'a>,
     /// On so many threads.
     pub jobs: usize,
 }
@@ -186,11 +217,11 @@ pub fn swarm(
                         return;
                     }
                     for &preset in plan.presets {
-                        let outcome = match plan.lane {
-                            Lane::Des => {
+                        let outcome = match plan.source {
+                            Source::Lane(Lane::Des) => {
                                 Outcome::of(&Scenario::generate(seed, preset), care(seed)).0
                             }
-                            Lane::Turmoil => child::run(plan.lane, seed, preset, care(seed)),
+                            source => child::run(source, seed, preset, care(seed)),
                         };
                         if tell.send(outcome).is_err() {
                             return;

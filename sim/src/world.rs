@@ -24,6 +24,7 @@ mod frame;
 mod gateway;
 mod http;
 mod judge;
+mod logs;
 mod net;
 mod road;
 mod seen;
@@ -32,7 +33,7 @@ mod store;
 mod upstream;
 
 pub(crate) use judge::all as judges;
-pub use seen::{ClientEnd, Seen, StreamEnd, UpstreamEnd};
+pub use seen::{ClientEnd, Deadline, Logged, Refusal, Seen, StreamEnd, UpstreamEnd};
 pub(crate) use setup::expressible;
 
 use cx::{Cx, Node, World};
@@ -91,6 +92,9 @@ fn world(scenario: &Scenario, history: History) -> Cx {
         addresses: RefCell::default(),
         open: RefCell::default(),
         tries: RefCell::default(),
+        idle: RefCell::default(),
+        left: RefCell::default(),
+        logs: RefCell::default(),
         clients: Cell::new(0),
         serving: Cell::new(0),
     })
@@ -116,6 +120,7 @@ fn simulate(cx: &Cx) {
             let why = restless(cx);
             if why.is_none() || now >= bound {
                 let (quiet, why) = (why.is_none(), why.unwrap_or_default());
+                logs::read(cx);
                 cx.push(What::Over { quiet, why });
                 return;
             }

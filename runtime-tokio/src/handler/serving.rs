@@ -8,7 +8,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use hyper::Response;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use sluice_engine::{AccountId, Attempt, RequestSpec, Verdict};
+use sluice_engine::{AccountId, Attempt, Outcome, RequestSpec, Verdict};
 use sluice_storage::Watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -158,12 +158,14 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
 
     /// Tells the client how it ended, as far as it has not been told.
     async fn finish(&self, verdict: Verdict, last: Option<End>) -> Result<(), CutOff> {
+        let whole = matches!(&last, Some(End { outcome: Outcome::Completed, .. }));
         let (refusal, told) = last.map_or((None, false), |end| (end.refusal, end.told));
         if let Verdict::Intercepted { .. } = verdict {
             self.intercepted().await;
             return Ok(());
         }
-        let Some(error) = ApiError::of(verdict, refusal) else {
+        // What was to be given up when only the end of its connection was missing has been answered.
+        let Some(error) = ApiError::of(verdict, refusal).filter(|_| !whole) else {
             debug_assert!(self.wire.opened(), "what was completed was answered");
             self.wire.send(self.asked.framed_end()).await;
             return Ok(());

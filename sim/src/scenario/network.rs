@@ -9,7 +9,7 @@ use sluice_engine::store::HealthChange;
 use sluice_engine::{AccountId, Outcome, Preset, RequestId, Span, Time};
 
 use super::generate::anchors;
-use super::{Answer, Arrival, CancelWay, Draw, Fault, FaultKind, Scenario};
+use super::{Answer, Arrival, CancelWay, Draw, Extras, Fault, FaultKind, Scenario};
 use crate::world;
 
 /// The network, and what is configured for it.
@@ -35,6 +35,9 @@ pub struct Network {
     pub shred: Option<usize>,
     /// Clients that do not just read as fast as they can.
     pub readers: BTreeMap<RequestId, Reader>,
+    /// What most have not.
+    #[serde(default)]
+    pub extras: Extras,
 }
 
 /// How a client reads.
@@ -88,6 +91,7 @@ impl Scenario {
         let network = network(&mut d, &s);
         s.network = Some(network);
         s.faults = faults(&s, if long { &LONG } else { &SHORT });
+        s.knock();
         s.canaries();
         s
     }
@@ -141,6 +145,17 @@ impl Scenario {
         self.safety_end = Time(to) + START;
     }
 
+    /// A client comes to each node that is leaving, if there is one to come.
+    fn knock(&mut self) {
+        for fault in &self.faults {
+            let FaultKind::Leave { node, drain, restart } = fault.kind else { continue };
+            let leaving = fault.at + LEFT..fault.at + drain + restart;
+            if let Some(late) = self.arrivals.iter_mut().find(|a| leaving.contains(&a.at)) {
+                late.node = node;
+            }
+        }
+    }
+
     /// After the faults each node is asked once more, and must answer.
     fn canaries(&mut self) {
         let Some(like) = self.arrivals.last().cloned() else { return };
@@ -157,6 +172,8 @@ impl Scenario {
 const START: Span = Span::from_ms(100);
 /// From the end of the faults to the last requests.
 const CALM: Span = Span::from_secs(5);
+/// From the word to leave until nobody is on the way to a node any more.
+const LEFT: Span = Span::from_ms(700);
 /// What these meet.
 const WELL: Answer = Answer {
     first_byte: Some(Span::from_ms(5)),
@@ -194,6 +211,7 @@ fn network(d: &mut Draw, s: &Scenario) -> Network {
         drain: d.chance(1, 3),
         shred: d.chance(1, 4).then(|| d.pick(&[1, 7, 100])),
         readers,
+        extras: Extras::of(s),
     }
 }
 

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use sluice_engine::{Preset, Time};
 
-use super::{Care, Outcome, name};
+use super::{Care, Outcome, Source, name};
 use crate::check::Violation;
-use crate::scenario::Lane;
 
 /// How often a child is looked at, and after how many looks it is taken for one that never ends.
 const LOOK: Duration = Duration::from_millis(10);
@@ -17,11 +16,11 @@ const LOOKS_MAX: u32 = 30_000;
 
 /// Runs a seed in a process of its own. One that dies, or never ends, is a violation like any other.
 #[must_use]
-pub fn run(lane: Lane, seed: u64, preset: Preset, care: Care) -> Outcome {
-    attempt(lane, seed, preset, care).unwrap_or_else(|what| Outcome {
+pub fn run(source: Source<'_>, seed: u64, preset: Preset, care: Care) -> Outcome {
+    attempt(source, seed, preset, care).unwrap_or_else(|what| Outcome {
         seed,
         preset,
-        lane,
+        lane: source.lane(),
         violations: vec![Violation { id: "process".into(), at: Time::ZERO, what }],
         records: 0,
         requests: 0,
@@ -29,11 +28,14 @@ pub fn run(lane: Lane, seed: u64, preset: Preset, care: Care) -> Outcome {
     })
 }
 
-fn attempt(lane: Lane, seed: u64, preset: Preset, care: Care) -> Result<Outcome, String> {
+fn attempt(source: Source<'_>, seed: u64, preset: Preset, care: Care) -> Result<Outcome, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
-    command.args(["run", "--json", "--lane", lane.name(), "--preset", name(preset)]);
-    command.args(["--seed", &seed.to_string()]);
+    command.args(["run", "--json", "--seed", &seed.to_string()]);
+    match source {
+        Source::Lane(lane) => command.args(["--lane", lane.name(), "--preset", name(preset)]),
+        Source::File(path, _) => command.arg(path),
+    };
     if !care.twice {
         command.arg("--quick");
     }

@@ -5,22 +5,86 @@ use serde_json::Value;
 use sluice_engine::RequestId;
 
 use super::http::{self, Head, Message};
-use super::seen::{ClientEnd, StreamEnd};
+use super::seen::{ClientEnd, Refusal, StreamEnd};
+use super::setup;
+use super::upstream::OPERATORS_OWN;
+use crate::scenario::Arrival;
 
 /// The text of one piece of an upstream's answer, by which it can be told whose it is.
 pub(super) fn piece(req: RequestId, attempt: u16, n: u64) -> String {
     format!("{req}.{attempt}.{n}")
 }
 
+/// How an upstream calls an attempt.
+pub(super) fn upstream_id(req: RequestId, attempt: u16) -> String {
+    format!("up-{}-{attempt}", req.0)
+}
+
+/// The attempt that an upstream calls so.
+pub(super) fn of_upstream_id(id: &str) -> Option<(RequestId, u16)> {
+    let (req, attempt) = id.strip_prefix("up-")?.split_once('-')?;
+    Some((RequestId(req.parse().ok()?), attempt.parse().ok()?))
+}
+
+/// The tokens of an attempt's question and of its whole answer: no two have the same.
+pub(super) const fn tokens(req: RequestId, attempt: u16) -> (u64, u64) {
+    let attempt = attempt as u64;
+    (100 * req.0 + attempt, 1_000 * req.0 + 10 + attempt)
+}
+
+/// Tokens of an answer before its end.
+pub(super) const TOKENS_BEFORE: u64 = 1;
+
+/// What a client has asked for.
+pub(super) struct Asked {
+    req: RequestId,
+    model: String,
+    stream: bool,
+}
+
+impl Asked {
+    pub(super) fn of(arrival: &Arrival) -> Self {
+        let Arrival { id: req, spec, .. } = arrival;
+        Self { req: *req, model: spec.model.to_string(), stream: spec.stream }
+    }
+
+    fn has_own_model(&self, message: &Value) -> Result<(), String> {
+        let Self { req, model, .. } = self;
+        if message["model"] == **model {
+            return Ok(());
+        }
+        Err(format!("{req} asked for {model}, and is answered by {}", message["model"]))
+    }
+}
+
+/// The error in what has come of an answer, if there is one.
+pub(super) fn refusal(bytes: &[u8]) -> Option<Refusal> {
+    let (Message::Whole(head, body, _) | Message::Partial(Some((head, body)))) =
+        http::read(bytes).ok()?
+    else {
+        return None;
+    };
+    let text = String::from_utf8_lossy(&body);
+    let data = if is_stream(&head) {
+        text.split("event: error\ndata: ").nth(1)?.lines().next()?
+    } else {
+        &text
+    };
+    let value: Value = serde_json::from_str(data).ok()?;
+    let said = |name: &str| value["error"][name].as_str().map(str::to_owned);
+    let retry_after = head.get("retry-after").and_then(|secs| secs.parse().ok());
+    Some(Refusal { kind: said("type")?, message: said("message")?, retry_after })
+}
+
 /// What an answer amounts to, as far as it has come; `None` if more must come.
-pub(super) fn judge(req: RequestId, stream: bool, bytes: &[u8]) -> Option<ClientEnd> {
+pub(super) fn judge(asked: &Asked, bytes: &[u8]) -> Option<ClientEnd> {
     let judged = match http::read(bytes) {
         Err(what) => Err(what),
         Ok(Message::Partial(None)) => return None,
         // What has begun wrong will not end well.
         Ok(Message::Partial(Some((head, body)))) => {
             return if is_stream(&head) {
-                events(req, &body, false).err().map(ClientEnd::Malformed)
+                events(asked, &body, false).err().map(ClientEnd::Malformed)
             } else {
                 None
             };
@@ -28,8 +92,9 @@ pub(super) fn judge(req: RequestId, stream: bool, bytes: &[u8]) -> Option<Client
         Ok(Message::Whole(_, _, taken)) if taken < bytes.len() => {
             Err("more than one answer".to_owned())
         }
-        Ok(Message::Whole(head, body, _)) => whole(req, stream, &head, &body),
+        Ok(Message::Whole(head, body, _)) => whole(asked, &head, &body),
     };
+    let judged = judged.and_then(|end| secrets(bytes).map(|()| end));
     Some(judged.unwrap_or_else(ClientEnd::Malformed))
 }
 
@@ -37,19 +102,28 @@ fn is_stream(head: &Head) -> bool {
     head.get("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
-fn whole(req: RequestId, stream: bool, head: &Head, body: &[u8]) -> Result<ClientEnd, String> {
+/// Nothing of what is the operator's own may be in it.
+fn secrets(bytes: &[u8]) -> Result<(), String> {
+    let text = String::from_utf8_lossy(bytes);
+    let found = [setup::CREDENTIAL, OPERATORS_OWN].into_iter().find(|own| text.contains(own));
+    found.map_or(Ok(()), |own| Err(format!("{own} is told")))
+}
+
+fn whole(asked: &Asked, head: &Head, body: &[u8]) -> Result<ClientEnd, String> {
+    let &Asked { req, stream, .. } = asked;
     let status = head.first.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status: u16 = status.ok_or_else(|| format!("status {:?}", head.first))?;
     if is_stream(head) {
         if status != 200 || !stream {
             return Err(format!("a stream with status {status}, asked for: {stream}"));
         }
-        let end = events(req, body, true)?;
+        let end = events(asked, body, true)?;
         return Ok(ClientEnd::Whole { status, stream: end });
     }
     let text = || String::from_utf8_lossy(body).into_owned();
     let value: Value = serde_json::from_slice(body).map_err(|e| format!("{e}: {}", text()))?;
     let sound = if status == 200 {
+        asked.has_own_model(&value)?;
         let said = value["content"][0]["text"].as_str().and_then(parts);
         !stream && said.is_some_and(|(of, _, _)| of == req)
     } else {
@@ -68,7 +142,7 @@ fn whole(req: RequestId, stream: bool, head: &Head, body: &[u8]) -> Result<Clien
 
 /// Reads `message_start … message_stop`, or an error event at any place, with pings between; `all` if
 /// nothing more will come.
-fn events(req: RequestId, body: &[u8], all: bool) -> Result<Option<StreamEnd>, String> {
+fn events(asked: &Asked, body: &[u8], all: bool) -> Result<Option<StreamEnd>, String> {
     let text = String::from_utf8_lossy(body);
     let mut state = State::default();
     let mut rest = &*text;
@@ -87,7 +161,7 @@ fn events(req: RequestId, body: &[u8], all: bool) -> Result<Option<StreamEnd>, S
         if name != data["type"].as_str() {
             return Err(format!("an event named {name:?}: {data}"));
         }
-        state.next(req, &data)?;
+        state.next(asked, &data)?;
     }
     if all && (!rest.is_empty() || state.end.is_none()) {
         return Err(format!("a stream without an end: {rest:?}"));
@@ -103,7 +177,8 @@ struct State {
 }
 
 impl State {
-    fn next(&mut self, req: RequestId, data: &Value) -> Result<(), String> {
+    fn next(&mut self, asked: &Asked, data: &Value) -> Result<(), String> {
+        let req = asked.req;
         let kind = data["type"].as_str().unwrap_or_default();
         if self.end.is_some() {
             return Err(format!("{kind} after the end"));
@@ -117,6 +192,7 @@ impl State {
                 if of != req {
                     return Err(format!("{of}'s answer to {req}"));
                 }
+                asked.has_own_model(&data["message"])?;
                 self.speaks = Some((attempt, 0));
             }
             ("content_block_delta", Some((attempt, n))) => {
@@ -145,7 +221,9 @@ fn parts(text: &str) -> Option<(RequestId, u16, u64)> {
 mod tests {
     use super::*;
 
-    const REQ: RequestId = RequestId(7);
+    fn asked() -> Asked {
+        Asked { req: RequestId(7), model: "m".to_owned(), stream: true }
+    }
 
     fn stream(events: &[(&str, &str)]) -> Option<ClientEnd> {
         let mut body = String::new();
@@ -155,7 +233,7 @@ mod tests {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
             transfer-encoding: chunked\r\n\r\n";
         let all = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-        judge(REQ, true, all.as_bytes())
+        judge(&asked(), all.as_bytes())
     }
 
     fn delta(text: &str) -> String {
@@ -163,7 +241,7 @@ mod tests {
     }
 
     const START: (&str, &str) =
-        ("message_start", ",\"message\":{\"content\":[{\"text\":\"r7.2.0\"}]}");
+        ("message_start", ",\"message\":{\"model\":\"m\",\"content\":[{\"text\":\"r7.2.0\"}]}");
 
     #[test]
     fn a_whole_stream_is_accepted() {
@@ -204,10 +282,10 @@ mod tests {
     fn a_second_answer_is_found() {
         let one = "HTTP/1.1 503 S\r\ncontent-length: 40\r\n\r\n\
             {\"type\":\"error\",\"error\":{\"type\":\"busy\"}}";
-        let end = judge(REQ, true, one.as_bytes());
+        let end = judge(&asked(), one.as_bytes());
         assert_eq!(end, Some(ClientEnd::Whole { status: 503, stream: None }));
         let two = format!("{one}{one}");
-        assert!(matches!(judge(REQ, true, two.as_bytes()), Some(ClientEnd::Malformed(_))));
-        assert_eq!(judge(REQ, true, &one.as_bytes()[..30]), None);
+        assert!(matches!(judge(&asked(), two.as_bytes()), Some(ClientEnd::Malformed(_))));
+        assert_eq!(judge(&asked(), &one.as_bytes()[..30]), None);
     }
 }

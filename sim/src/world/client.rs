@@ -41,7 +41,11 @@ pub(super) async fn serve(cx: Cx) -> turmoil::Result {
                 unreachable!("a SHA-256 has 32 bytes")
             };
             let bytes = (client.bytes.len(), u32::from_be_bytes([a, b, c, d]));
-            cx.push(What::Seen(Seen::Answered { req, end, bytes }));
+            if end == ClientEnd::Left {
+                cx.left.borrow_mut().insert(req, cx.now());
+            }
+            let refusal = answer::refusal(&client.bytes);
+            cx.push(What::Seen(Seen::Answered { req, end, refusal, bytes }));
         }));
     }
     std::future::pending().await
@@ -81,9 +85,11 @@ impl Client<'_> {
             if leaves_after.is_some_and(|after| self.bytes.len() >= after) {
                 return ClientEnd::Left;
             }
-            let req = self.arrival.id;
-            if let Some(end) = answer::judge(req, self.arrival.spec.stream, &self.bytes) {
-                if let Ok(Ok(n @ 1..)) = timeout(AFTER, stream.read(&mut buffer)).await {
+            let asked = answer::Asked::of(self.arrival);
+            if let Some(end) = answer::judge(&asked, &self.bytes) {
+                if let ClientEnd::Whole { .. } = end
+                    && let Ok(Ok(n @ 1..)) = timeout(AFTER, stream.read(&mut buffer)).await
+                {
                     return ClientEnd::Malformed(format!("{n} bytes after the end"));
                 }
                 return end;

@@ -16,6 +16,7 @@ use sluice_runtime_tokio::directory::Directory;
 use sluice_runtime_tokio::gateway::Phase;
 use tokio::sync::{mpsc, watch};
 
+use super::logs::Log;
 use super::store::Memory;
 use crate::history::{History, What};
 use crate::scenario::{Network, Scenario};
@@ -46,6 +47,12 @@ pub(super) struct World {
     pub(super) open: RefCell<BTreeMap<(RequestId, u16), (AccountId, SocketAddr)>>,
     /// How often each request has come to an upstream.
     pub(super) tries: RefCell<BTreeMap<RequestId, u16>>,
+    /// Connections of nodes to accounts that carry nothing, and since when.
+    pub(super) idle: RefCell<BTreeMap<SocketAddr, (AccountId, usize, Time)>>,
+    /// Clients that went away before they had an answer, and when.
+    pub(super) left: RefCell<BTreeMap<RequestId, Time>>,
+    /// What gateways log of requests, one process after the other.
+    pub(super) logs: RefCell<Vec<Log>>,
     /// Clients that are not done.
     pub(super) clients: Cell<usize>,
     /// Attempts that upstreams have not done with.

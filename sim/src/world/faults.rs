@@ -8,6 +8,7 @@ use sluice_runtime_tokio::gateway::Phase;
 use turmoil::Sim;
 
 use super::cx::Cx;
+use super::seen::Seen;
 use super::store::{self, Memory};
 use super::{CLIENTS, STORE, node_host, setup};
 use crate::history::What;
@@ -117,9 +118,7 @@ impl Faults {
             }
             FaultKind::Crash { node, restart } => self.crash_node(sim, now, node, restart),
             FaultKind::Leave { node, drain, restart } => {
-                if let Some(phase) = &*self.cx.nodes[node].phase.borrow() {
-                    phase.send_replace(Phase::Draining);
-                }
+                self.tell(node, Phase::Draining);
                 self.undo_at(now + drain, Undo::Closing(node));
                 // As an operator's tool does that waits no longer.
                 self.undo_at(now + drain + restart, Undo::Down(node_host(node)));
@@ -180,11 +179,16 @@ impl Faults {
                 self.cx.push(What::StoreAway(false));
                 self.bounce(sim, STORE);
             }
-            Undo::Closing(node) => {
-                if let Some(phase) = &*self.cx.nodes[node].phase.borrow() {
-                    phase.send_replace(Phase::Closing);
-                }
-            }
+            Undo::Closing(node) => self.tell(node, Phase::Closing),
+        }
+    }
+
+    /// Tells a node how far its end has come, if it is up.
+    fn tell(&self, node: usize, to: Phase) {
+        if let Some(phase) = &*self.cx.nodes[node].phase.borrow() {
+            let closing = to == Phase::Closing;
+            self.cx.push(What::Seen(Seen::Told { node, closing }));
+            phase.send_replace(to);
         }
     }
 

@@ -11,7 +11,6 @@ use sluice_runtime_tokio::clock::Clock;
 use sluice_runtime_tokio::gateway::{Phase, Setup, Worker};
 use sluice_runtime_tokio::net::Net as _;
 use sluice_runtime_tokio::shared::Shared;
-use sluice_runtime_tokio::telemetry::AccessWriter;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -19,7 +18,8 @@ use tokio::time::sleep;
 use super::cx::Cx;
 use super::net::TurmoilNet;
 use super::road::RoadStore;
-use super::{EPOCH, EVERYWHERE, PORT};
+use super::seen::Seen;
+use super::{EPOCH, EVERYWHERE, PORT, logs};
 use crate::history::What;
 
 /// Between two looks at the engine from outside.
@@ -41,7 +41,7 @@ pub(super) async fn serve(cx: Cx, node: usize) -> turmoil::Result {
         config: Arc::new(config),
         directory: cx.directory.clone(),
         store: Arc::new(RoadStore::start(&cx, node, life)),
-        shared: Shared::new(AccessWriter::off(), 1),
+        shared: Shared::new(logs::writer(&cx, node), 1),
         clock: Clock::starting_at(EPOCH + Span(cx.now().0) + spec.offset),
         index: 0,
         seed: Seed(cx.scenario.seed.0 ^ ((node as u64) << 32) ^ u64::from(life)),
@@ -51,6 +51,7 @@ pub(super) async fn serve(cx: Cx, node: usize) -> turmoil::Result {
     let looking = spawn_local(look(cx.clone(), node, worker.clone()));
     worker.serve(listener).await;
     looking.abort();
+    cx.push(What::Seen(Seen::Gone { node }));
     // What it left unfinished ends with the process.
     cx.nodes[node].state.set((0, 0, false));
     std::future::pending().await

@@ -13,7 +13,13 @@ pub(super) struct Head {
 impl Head {
     /// A header's value.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.all(name).next()
+    }
+
+    /// All values of a header.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let same = move |(known, _): &&(String, String)| known == name;
+        self.headers.iter().filter(same).map(|(_, value)| value.as_str())
     }
 }
 

@@ -13,9 +13,34 @@ use crate::check::{Books, Checker};
 use crate::history::{Record, What};
 use crate::scenario::{FaultKind, Place, Scenario};
 
+mod bounds;
+mod calm;
+mod conserved;
+mod deadlines;
+mod drain;
+mod hints;
+#[cfg(test)]
+mod kit;
+mod marks;
+mod outage;
+mod owners;
+mod sessions;
+mod usage;
+
 /// One checker of every kind.
-pub(crate) fn all() -> Vec<Box<dyn Checker>> {
+pub(crate) fn all(scenario: &Scenario) -> Vec<Box<dyn Checker>> {
     vec![
+        Box::new(sessions::OneSessionEach::of(scenario)),
+        Box::<bounds::HasRoom>::default(),
+        Box::<bounds::KeepsFew>::default(),
+        Box::<conserved::NoMoreThanClients>::default(),
+        Box::<deadlines::LetsGo>::default(),
+        Box::<drain::Drains>::default(),
+        Box::<hints::ClaimsAtOnce>::default(),
+        Box::<marks::MarksAreEarned>::default(),
+        Box::<outage::Rejects>::default(),
+        Box::<owners::TellsTheTruth>::default(),
+        Box::<usage::NotedOnce>::default(),
         Box::<OneAnswer>::default(),
         Box::<WithinLimit>::default(),
         Box::<Budget>::default(),
@@ -181,14 +206,18 @@ impl Checker for WithinLimit {
 /// No account sees a request twice, and no request is tried more often than the policy allows (I10).
 ///
 /// A connection that was kept may be closed before the request on it is read: a gateway that sees it
-/// close without a word sends the request again, on a new one and once.
+/// close soon and without a word sends the request again, on a new one and once.
 #[derive(Debug, Default)]
 struct Budget {
     tried: BTreeMap<RequestId, Vec<AccountId>>,
+    opened: BTreeMap<(RequestId, u16), Time>,
     /// Attempts on kept connections, and those of them that ended without a word.
     kept: BTreeSet<(RequestId, u16)>,
     silent: BTreeSet<(RequestId, u16)>,
 }
+
+/// A connection that is closed later than this was not being closed when the request came.
+const CLOSING: Span = Span::from_ms(200);
 
 impl Checker for Budget {
     fn id(&self) -> &'static str {
@@ -202,12 +231,14 @@ impl Checker for Budget {
             end: UpstreamEnd::Silent | UpstreamEnd::Crashed,
         }) = record.what
             && self.kept.contains(&(req, attempt))
+            && record.at < self.opened[&(req, attempt)] + CLOSING
         {
             self.silent.insert((req, attempt));
         }
         let What::Seen(Seen::Opened { req, attempt, account, kept, .. }) = record.what else {
             return Ok(());
         };
+        self.opened.insert((req, attempt), record.at);
         if kept {
             self.kept.insert((req, attempt));
         }
@@ -276,7 +307,7 @@ mod tests {
     }
 
     fn answered(req: u64, end: ClientEnd) -> What {
-        What::Seen(Seen::Answered { req: RequestId(req), end, bytes: (0, 0) })
+        What::Seen(Seen::Answered { req: RequestId(req), end, refusal: None, bytes: (0, 0) })
     }
 
     fn opened(req: u64, attempt: u16, kept: bool, beside: &[(u64, u16)]) -> What {
@@ -288,6 +319,7 @@ mod tests {
             near: ([10, 0, 0, 1], 1).into(),
             kept,
             open: beside.iter().map(|&(req, attempt)| (RequestId(req), attempt)).collect(),
+            idle: 0,
         })
     }
 

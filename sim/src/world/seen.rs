@@ -22,6 +22,8 @@ pub enum Seen {
         req: RequestId,
         /// What it came to.
         end: ClientEnd,
+        /// The error in it, if there is one.
+        refusal: Option<Refusal>,
         /// How many bytes came, and what their SHA-256 begins with.
         bytes: (usize, u32),
     },
@@ -41,6 +43,55 @@ pub enum Seen {
         kept: bool,
         /// What else of this account's is open, at its own end and at the node's.
         open: Vec<(RequestId, u16)>,
+        /// Connections of this node to this account that have carried nothing for a while.
+        idle: usize,
+    },
+    /// An upstream is about to say the last of an answer that is whole.
+    Speaks {
+        /// Whose.
+        req: RequestId,
+        /// Of which of its attempts.
+        attempt: u16,
+        /// At which account's upstream.
+        account: AccountId,
+        /// Its status.
+        status: u16,
+        /// When to come again, in seconds.
+        retry_after: Option<u64>,
+        /// No gateway has had to wait too long for any part of it.
+        timely: bool,
+    },
+    /// A gateway still waits for an upstream although it should have given up.
+    Overdue {
+        /// Whose answer.
+        req: RequestId,
+        /// Of which attempt.
+        attempt: u16,
+        /// From which node.
+        node: usize,
+        /// What has passed.
+        deadline: Deadline,
+    },
+    /// A node was told how far its end has come.
+    Told {
+        /// Which.
+        node: usize,
+        /// To end now; otherwise to take no more, and to end what it has.
+        closing: bool,
+    },
+    /// A node that was told so has ended.
+    Gone {
+        /// Which.
+        node: usize,
+    },
+    /// What a gateway has noted of a request; known in the end.
+    Logged {
+        /// Which node.
+        node: usize,
+        /// Whose.
+        req: RequestId,
+        /// What.
+        line: Logged,
     },
     /// An upstream is done with an attempt.
     Closed {
@@ -56,6 +107,45 @@ pub enum Seen {
         /// What.
         what: String,
     },
+}
+
+/// Until when a gateway may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// For the head of an answer.
+    Head,
+    /// For its next piece.
+    Idle,
+    /// For anything, after the client has left.
+    Client,
+}
+
+/// A line of a gateway's access log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// What the client was sent.
+    pub status: u64,
+    /// What it came to.
+    pub verdict: String,
+    /// How often it was tried.
+    pub attempts: u64,
+    /// Something of an answer has come.
+    pub started: bool,
+    /// Tokens of the question and of the answer.
+    pub tokens: (u64, u64),
+    /// How the upstream calls the last attempt that it has answered.
+    pub upstream_id: Option<String>,
+}
+
+/// An error that a client was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its class.
+    pub kind: String,
+    /// For people.
+    pub message: String,
+    /// When to come again, in seconds; unknown in a stream.
+    pub retry_after: Option<u64>,
 }
 
 /// How a request ended for its client.
@@ -107,13 +197,29 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Asked { node, .. } => write!(f, "client asks n{node}"),
-            Self::Answered { end, bytes: (count, digest), .. } => {
-                write!(f, "client: {end:?}, {count} bytes {digest:08x}")
+            Self::Answered { end, refusal, bytes: (count, digest), .. } => {
+                write!(f, "client: {end:?}, {count} bytes {digest:08x}")?;
+                refusal.as_ref().map_or(Ok(()), |refusal| write!(f, ", {refusal:?}"))
             }
-            Self::Opened { attempt, account, node, near, kept, open, .. } => {
+            Self::Opened { attempt, account, node, near, kept, open, idle, .. } => {
                 let kept = if *kept { "kept " } else { "" };
-                write!(f, "OPENED {attempt} at {account} by n{node} ({kept}{near}) beside {open:?}")
+                write!(
+                    f,
+                    "OPENED {attempt} at {account} by n{node} ({kept}{near}) beside {open:?}"
+                )?;
+                if *idle > 0 { write!(f, ", {idle} idle") } else { Ok(()) }
             }
+            Self::Speaks { attempt, account, status, retry_after, timely, .. } => {
+                let late = if *timely { "" } else { ", late" };
+                write!(f, "SPEAKS {attempt} at {account}: {status} {retry_after:?}{late}")
+            }
+            Self::Overdue { attempt, node, deadline, .. } => {
+                write!(f, "*** n{node} STILL WAITS for {attempt}: {deadline:?}")
+            }
+            Self::Told { node, closing: false } => write!(f, "*** n{node} is told to drain"),
+            Self::Told { node, closing: true } => write!(f, "*** n{node} is told to end"),
+            Self::Gone { node } => write!(f, "*** n{node} has ended"),
+            Self::Logged { node, line, .. } => write!(f, "n{node} logs {line:?}"),
             Self::Closed { attempt, end, .. } => write!(f, "CLOSED {attempt} {end:?}"),
             Self::Wrong { what } => write!(f, "*** WRONG {what}"),
         }
@@ -128,8 +234,11 @@ impl Seen {
             Self::Asked { req, .. }
             | Self::Answered { req, .. }
             | Self::Opened { req, .. }
+            | Self::Speaks { req, .. }
+            | Self::Overdue { req, .. }
+            | Self::Logged { req, .. }
             | Self::Closed { req, .. } => Some(*req),
-            Self::Wrong { .. } => None,
+            Self::Told { .. } | Self::Gone { .. } | Self::Wrong { .. } => None,
         }
     }
 }

@@ -1,19 +1,25 @@
 //! A scenario's roster and policy as a configuration file of the gateway, and what goes with it: keys,
 //! credentials, and the requests of clients.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sluice_engine::policy::{Fallback, LineFull, OnSessionLost, StickyEnd};
 use sluice_engine::roster::{Platform, PoolKey};
 use sluice_engine::store::Limit;
-use sluice_engine::{AccountId, GroupId, Policy, Preset, RequestId, Span, UserId};
+use sluice_engine::{
+    AccountId, GroupId, ModelId, Policy, PoolId, Preset, RequestId, SessionKey, Span, UserId,
+};
 use sluice_runtime_tokio::auth::KeyHash;
 use sluice_runtime_tokio::config::Config;
-use sluice_runtime_tokio::directory::{Directory, account_id};
+use sluice_runtime_tokio::directory::{Directory, account_id, user_id};
 
 use super::PORT;
 use crate::scenario::{Arrival, Network, Scenario};
+
+/// How long gateways that do read on after a client has left.
+pub(super) const DRAIN_MAX: Span = Span::from_secs(3);
 
 /// The configuration, and the same for looking up.
 pub(super) fn configured(scenario: &Scenario, network: &Network) -> (Config, Arc<Directory>) {
@@ -30,9 +36,12 @@ pub(crate) fn expressible(policy: &Policy, preset: Preset) -> Policy {
     Config::parse(&text, 1).unwrap_or_else(|error| panic!("{error}\n{text}")).policy()
 }
 
+/// What the credential of an account begins with.
+pub(super) const CREDENTIAL: &str = "credential-of-";
+
 /// The credential of an account.
 pub(super) fn api_key(account: AccountId) -> String {
-    format!("credential-of-{account}")
+    format!("{CREDENTIAL}{account}")
 }
 
 /// An account's id at the gateways: they make it of its name.
@@ -44,6 +53,23 @@ fn key(user: UserId, group: GroupId) -> String {
     format!("key-of-{user}-in-{group}")
 }
 
+/// What a client calls a model, and what an account does.
+pub(super) fn model_name(network: &Network, account: AccountId, model: ModelId) -> String {
+    if network.extras.renames { format!("{model}-of-{account}") } else { model.to_string() }
+}
+
+/// Of which group each pool is.
+pub(super) fn groups_of_pools(scenario: &Scenario) -> BTreeMap<PoolId, GroupId> {
+    let Some(network) = &scenario.network else { return BTreeMap::new() };
+    let (_, directory) = configured(scenario, network);
+    directory.roster.pools.iter().map(|(key, pool)| (pool.id, key.group)).collect()
+}
+
+/// The most bytes of a body, and how many requests of that size a gateway has memory for. It counts a
+/// body twice: what is read, and the buffer that it is read through.
+const LONG_BODY: usize = 4_096;
+pub(super) const LONG_BODIES_MAX: usize = 6;
+
 /// What a request says.
 pub(super) fn question(req: RequestId) -> String {
     format!("what of {req}?")
@@ -54,24 +80,40 @@ pub(super) fn user_agent_of(agent: &str) -> Option<RequestId> {
     agent.strip_prefix("sim/")?.parse().ok().map(RequestId)
 }
 
+/// How a conversation begins, by which its requests are known as one session. Those of others may begin
+/// alike.
+pub(super) fn conversation(arrival: &Arrival) -> String {
+    let RequestId(n) = arrival.id;
+    arrival.spec.session.map_or_else(|| format!("of {n}"), |SessionKey(key)| key[2].to_string())
+}
+
+/// A user's id at the gateways.
+pub(super) fn user_of(user: UserId) -> UserId {
+    user_id(&user.to_string())
+}
+
 /// A client's request, as it goes over the wire.
 pub(super) fn request(scenario: &Scenario, arrival: &Arrival) -> String {
     let Arrival { id: RequestId(n), spec, .. } = arrival;
-    // A session is known by what all its requests begin with.
-    let session = spec.session.map_or_else(|| format!("of {n}"), |key| key.to_string());
-    let body = format!(
+    let session = conversation(arrival);
+    let mut body = format!(
         "{{\"model\":\"{}\",\"stream\":{},\"max_tokens\":9,\"system\":\"session {session}\",\
-         \"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}",
+         \"messages\":[{{\"role\":\"user\",\"content\":\"hello\"}},\
+         {{\"role\":\"assistant\",\"content\":\"hello\"}},\
+         {{\"role\":\"user\",\"content\":\"{}\"}}]}}",
         spec.model,
         spec.stream,
         question(arrival.id),
     );
+    if scenario.network.as_ref().is_some_and(|network| network.extras.long_bodies) {
+        body += &" ".repeat(LONG_BODY - body.len());
+    }
     let host = &scenario.nodes[arrival.node].name;
     let mut text = String::new();
     write!(
         text,
-        "POST /v1/messages HTTP/1.1\r\nhost: {host}\r\nuser-agent: sim/{n}\r\nx-api-key: {}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/messages HTTP/1.1\r\nhost: {host}\r\nuser-agent: sim/{n}\r\nx-request-id: sim-{n}\r\n\
+         x-api-key: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         key(spec.user, spec.group),
         body.len(),
     )
@@ -103,14 +145,28 @@ fn text(scenario: &Scenario, network: &Network) -> String {
     );
     let (head, idle) = (network.header_timeout.as_ms(), network.idle_timeout.as_ms());
     let gone = if network.drain { "drain" } else { "cancel" };
+    let extras = &network.extras;
+    let bodies = if extras.long_bodies {
+        let all = LONG_BODIES_MAX * 2 * LONG_BODY;
+        format!("body_bytes_max = {LONG_BODY}\nparked_bytes_max = {all}\n")
+    } else {
+        String::new()
+    };
+    let idle_connections = extras
+        .idle_connections
+        .map_or_else(String::new, |n| format!("idle_connections_max = {n}\n"));
     text += &format!(
-        "[log]\naccess = \"off\"\n[limits]\nclient_stall_timeout_ms = {}\n[upstream]\n\
-         roots = \"bundled\"\nconnect_timeout_ms = 2000\nheader_timeout_ms = {head}\n\
-         idle_timeout_ms = {idle}\non_disconnect = \"{gone}\"\ndrain_time_max_ms = 3000\n",
+        "[log]\naccess = \"off\"\n[limits]\n{bodies}client_stall_timeout_ms = {}\n[upstream]\n\
+         {idle_connections}roots = \"bundled\"\nconnect_timeout_ms = 2000\nheader_timeout_ms = {head}\n\
+         idle_timeout_ms = {idle}\non_disconnect = \"{gone}\"\ndrain_time_max_ms = {}\n",
         network.stall_timeout.as_ms(),
+        DRAIN_MAX.as_ms(),
     );
     for (&user, of) in &roster.users {
         text += &format!("[[users]]\nname = \"{user}\"\nconcurrency = {}\n", limit(of.limit));
+        if extras.penniless.contains(&user) {
+            text += "balance_cents = 0\n";
+        }
         for &group in &groups {
             let hash = KeyHash::of(&key(user, group)).to_hex();
             text += &format!("[[users.keys]]\nsha256 = \"{hash}\"\ngroup = \"{group}\"\n");
@@ -127,6 +183,14 @@ fn text(scenario: &Scenario, network: &Network) -> String {
             of.priority,
             of_groups.join(", "),
         );
+        if extras.renames {
+            let models: BTreeSet<_> = scenario.arrivals.iter().map(|a| a.spec.model).collect();
+            let name = |&model: &ModelId| {
+                format!("\"{model}\" = \"{}\"", model_name(network, account, model))
+            };
+            let names: Vec<_> = models.iter().map(name).collect();
+            text += &format!("models = {{ {} }}\n", names.join(", "));
+        }
     }
     text
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use sluice_engine::{AccountId, Outcome, RequestId, Span};
+use sluice_engine::{AccountId, Outcome, RequestId, Span, Time};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
@@ -16,9 +16,9 @@ use turmoil::net::{TcpListener, TcpStream};
 
 use super::cx::{Counted, Cx};
 use super::http::{self, Message};
-use super::seen::{Seen, UpstreamEnd};
-use super::setup::{api_key, user_agent_of};
-use super::{EVERYWHERE, PORT, net};
+use super::seen::{Deadline, Seen, UpstreamEnd};
+use super::setup::{api_key, model_name, user_agent_of};
+use super::{EVERYWHERE, PORT, answer, net, setup};
 use crate::history::What;
 use crate::scenario::Answer;
 
@@ -30,6 +30,16 @@ const WRITE_MAX: Duration = Duration::from_secs(10);
 const PIECE: Span = Span::from_ms(400);
 /// The most pieces of an answer.
 const PIECES_MAX: u64 = 40;
+/// What gateways' timers may be late by.
+const LATE: Span = Span::from_ms(100);
+/// What passes at most between an upstream's word and a gateway's hearing it, while nothing is wrong.
+const NEAR: Span = Span::from_ms(300);
+/// How long a gateway takes at most to learn that its client has gone, while nothing is wrong.
+const NOTICED: Span = Span::from_ms(700);
+/// A connection that has carried nothing for so long is nobody's present business.
+const UNUSED: Span = Span::from_ms(500);
+/// What no client is to be told.
+pub(super) const OPERATORS_OWN: &str = "anthropic-organization-id";
 
 /// The host's process.
 pub(super) async fn serve(cx: Cx, account: AccountId) -> turmoil::Result {
@@ -52,6 +62,16 @@ struct Known {
     req: RequestId,
     attempt: u16,
     stream: bool,
+    /// As the gateway names it here.
+    model: String,
+    since: Time,
+}
+
+impl Known {
+    /// How this upstream calls the attempt.
+    fn id(&self) -> String {
+        answer::upstream_id(self.req, self.attempt)
+    }
 }
 
 /// What was said of an answer before the connection ends, or may be used again.
@@ -67,6 +87,7 @@ impl Upstream {
         let (mut reader, mut writer) = stream.into_split();
         let (mut bytes, mut kept) = (Vec::new(), false);
         while let Some(known) = self.request(&mut reader, &mut bytes).await {
+            self.cx.idle.borrow_mut().remove(&self.peer);
             let trying = Trying::begin(&self, &known, kept);
             kept = true;
             let answer = self.answer(&known);
@@ -83,7 +104,13 @@ impl Upstream {
             if said != Some(Said::All) {
                 return;
             }
+            // While a client takes its time, its gateway has not read all of the answer.
+            if !self.cx.network.readers.contains_key(&known.req) {
+                let (account, node) = (self.account, self.cx.node_at(self.peer.ip()));
+                self.cx.idle.borrow_mut().insert(self.peer, (account, node, self.cx.now()));
+            }
         }
+        self.cx.idle.borrow_mut().remove(&self.peer);
     }
 
     /// Reads one request; `None` at the end of the connection.
@@ -113,19 +140,70 @@ impl Upstream {
 
     fn know(&self, head: &http::Head, body: &[u8]) -> Result<Known, String> {
         let account = self.account;
-        if head.get("x-api-key") != Some(&api_key(account)) || head.get("authorization").is_some() {
-            return Err(format!("{account} is sent {:?}", head.get("x-api-key")));
+        let keys: Vec<_> = head.all("x-api-key").chain(head.all("authorization")).collect();
+        if keys != [&*api_key(account)] {
+            return Err(format!("{account} is sent {keys:?}"));
         }
         let req = head.get("user-agent").and_then(user_agent_of).ok_or("no request's name")?;
         let body: serde_json::Value =
             serde_json::from_slice(body).map_err(|error| format!("{req}'s body: {error}"))?;
-        if body["messages"][0]["content"] != super::setup::question(req) {
+        if body["messages"][2]["content"] != setup::question(req) {
             return Err(format!("{req} comes with another's body: {body}"));
+        }
+        let model = body["model"].as_str().unwrap_or_default().to_owned();
+        let arrival = self.cx.scenario.arrival(req).ok_or_else(|| format!("{req} is nobody's"))?;
+        if model != model_name(&self.cx.network, account, arrival.spec.model) {
+            return Err(format!("{account} is asked for {model:?} by {req}"));
         }
         let mut tries = self.cx.tries.borrow_mut();
         let attempt = tries.entry(req).or_default();
         *attempt += 1;
-        Ok(Known { req, attempt: *attempt, stream: body["stream"] == true })
+        let since = self.cx.now();
+        Ok(Known { req, attempt: *attempt, stream: body["stream"] == true, model, since })
+    }
+
+    /// Notes if the gateway still waits though something has passed by now.
+    fn overdue(&self, known: &Known, deadline: Deadline, due: Time) {
+        if self.cx.now() > due + LATE && !net::let_go(self.peer) {
+            let Known { req, attempt, .. } = *known;
+            let node = self.cx.node_at(self.peer.ip());
+            self.cx.push(What::Seen(Seen::Overdue { req, attempt, node, deadline }));
+        }
+    }
+
+    /// The head is about to be sent.
+    fn begins(&self, known: &Known) {
+        self.overdue(known, Deadline::Head, known.since + self.cx.network.header_timeout);
+        self.goes_on(known, self.cx.now());
+    }
+
+    /// A piece is about to be sent; the last one was at `last`.
+    fn goes_on(&self, known: &Known, last: Time) {
+        let network = &self.cx.network;
+        let due = last + network.idle_timeout + network.latency_max;
+        self.overdue(known, Deadline::Idle, due);
+        let lingers = if network.drain { setup::DRAIN_MAX } else { Span::ZERO };
+        if let Some(&left) = self.cx.left.borrow().get(&known.req) {
+            self.overdue(known, Deadline::Client, left + lingers + NOTICED);
+        }
+    }
+
+    /// The last of an answer is about to be said: the only one there is, or one of those that came
+    /// `gap` apart after the first.
+    fn speaks(&self, known: &Known, status: u16, after: Option<Span>, waits: (Span, Span)) {
+        let network = &self.cx.network;
+        let (first, gap) = waits;
+        let timely = first + NEAR < network.header_timeout && gap + NEAR < network.idle_timeout;
+        if !net::let_go(self.peer) {
+            self.cx.push(What::Seen(Seen::Speaks {
+                req: known.req,
+                attempt: known.attempt,
+                account: self.account,
+                status,
+                retry_after: after.map(seconds),
+                timely,
+            }));
+        }
     }
 
     fn wrong(&self, what: &str) {
@@ -167,6 +245,7 @@ impl Upstream {
             Outcome::Overloaded { retry_after } => refusal(529, retry_after),
             Outcome::Truncated | Outcome::Unreachable | Outcome::Cancelled => {
                 sleep(duration(end)).await;
+                self.begins(known);
                 if matches!(outcome, Outcome::Truncated) && first_byte.is_some() {
                     let half = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
                         content-length: 100\r\n\r\n{\"type\":\"mess";
@@ -177,12 +256,14 @@ impl Upstream {
             }
         };
         sleep(duration(end)).await;
-        let body = if status == 200 { whole(known) } else { error(status) };
-        let after = after
-            .map_or_else(String::new, |a| format!("retry-after: {}\r\n", a.0.div_ceil(1_000_000)));
+        self.begins(known);
+        self.speaks(known, status, after, (end, Span::ZERO));
+        let body = if status == 200 { whole(known, true) } else { error(status, self.account) };
+        let after = after.map_or_else(String::new, |a| format!("retry-after: {}\r\n", seconds(a)));
         let head = format!(
             "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\n{after}\
-             content-length: {}\r\n\r\n",
+             {OPERATORS_OWN}: x\r\nrequest-id: {}\r\ncontent-length: {}\r\n\r\n",
+            known.id(),
             body.len(),
         );
         self.write(to, &(head + &body)).await?;
@@ -192,25 +273,37 @@ impl Upstream {
     async fn stream(&self, to: &mut OwnedWriteHalf, known: &Known, answer: Answer) -> Option<Said> {
         let Answer { first_byte, end, outcome } = answer;
         let first = first_byte.unwrap_or(end);
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
-            transfer-encoding: chunked\r\n\r\n";
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{OPERATORS_OWN}: x\r\n\
+             request-id: {}\r\ntransfer-encoding: chunked\r\n\r\n",
+            known.id()
+        );
         sleep(duration(first)).await;
-        self.write(to, head).await?;
-        self.event(to, "message_start", &format!("\"message\":{}", whole(known))).await?;
+        self.begins(known);
+        self.write(to, &head).await?;
+        let message = format!("\"message\":{}", whole(known, false));
+        self.event(to, "message_start", &message).await?;
         let lasts = end.saturating_sub(first);
         let pieces = (lasts.0 / PIECE.0).clamp(1, PIECES_MAX);
+        let gap = Span(lasts.0 / pieces);
         for piece in 0..pieces {
-            let text = super::answer::piece(known.req, known.attempt, piece);
+            let text = answer::piece(known.req, known.attempt, piece);
             let data =
                 format!("\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":{text:?}}}");
             self.event(to, "content_block_delta", &data).await?;
-            sleep(duration(Span(lasts.0 / pieces))).await;
+            let last = self.cx.now();
+            sleep(duration(gap)).await;
+            self.goes_on(known, last);
         }
         if matches!(outcome, Outcome::Truncated) {
             return Some(Said::Half);
         }
-        self.event(to, "message_delta", "\"delta\":{},\"usage\":{\"output_tokens\":1}").await?;
+        self.speaks(known, 200, None, (first, gap));
+        let (_, output) = answer::tokens(known.req, known.attempt);
+        let usage = format!("\"delta\":{{}},\"usage\":{{\"output_tokens\":{output}}}");
+        self.event(to, "message_delta", &usage).await?;
         self.event(to, "message_stop", "\"x\":0").await?;
+        sleep(duration(self.cx.network.extras.afterword)).await;
         self.write(to, "0\r\n\r\n").await?;
         Some(Said::All)
     }
@@ -230,17 +323,25 @@ impl Upstream {
     }
 }
 
-/// A message as the protocol has it.
-fn whole(known: &Known) -> String {
-    let text = super::answer::piece(known.req, known.attempt, 0);
+/// A message as the protocol has it: all of one, or the beginning of a stream.
+fn whole(known: &Known, all: bool) -> String {
+    let text = answer::piece(known.req, known.attempt, 0);
+    let (input, output) = answer::tokens(known.req, known.attempt);
+    let (model, output) = (&known.model, if all { output } else { answer::TOKENS_BEFORE });
     format!(
-        "{{\"id\":\"msg\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\
+        "{{\"id\":\"msg\",\"type\":\"message\",\"role\":\"assistant\",\"model\":{model:?},\
          \"content\":[{{\"type\":\"text\",\"text\":{text:?}}}],\"stop_reason\":null,\
-         \"usage\":{{\"input_tokens\":1,\"output_tokens\":1}}}}"
+         \"usage\":{{\"input_tokens\":{input},\"output_tokens\":{output}}}}}"
     )
 }
 
-fn error(status: u16) -> String {
+/// As a header names it.
+const fn seconds(span: Span) -> u64 {
+    span.0.div_ceil(1_000_000)
+}
+
+/// An error, in words that some upstreams really use.
+fn error(status: u16, account: AccountId) -> String {
     let kind = match status {
         429 => "rate_limit_error",
         529 => "overloaded_error",
@@ -248,7 +349,10 @@ fn error(status: u16) -> String {
         400..=499 => "invalid_request_error",
         _ => "api_error",
     };
-    format!("{{\"type\":\"error\",\"error\":{{\"type\":\"{kind}\",\"message\":\"scripted\"}}}}")
+    format!(
+        "{{\"type\":\"error\",\"error\":{{\"type\":\"{kind}\",\"message\":\"said to {}\"}}}}",
+        api_key(account)
+    )
 }
 
 const fn duration(span: Span) -> Duration {
@@ -275,6 +379,13 @@ impl Trying {
         // One that the gateway has given up already is open at this end only.
         if !net::let_go(near) {
             let node = cx.node_at(near.ip());
+            let idle = cx.idle.borrow();
+            let idle = idle.iter().filter(|&(near, &(account, by, since))| {
+                (account, by) == (of.account, node)
+                    && cx.now().since(since) > UNUSED
+                    && !net::let_go(*near)
+            });
+            let idle = idle.count();
             cx.push(What::Seen(Seen::Opened {
                 req: known.req,
                 attempt: known.attempt,
@@ -283,6 +394,7 @@ impl Trying {
                 near,
                 kept,
                 open: beside,
+                idle,
             }));
         }
         open.insert(key, (of.account, near));
