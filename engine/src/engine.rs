@@ -242,8 +242,13 @@ impl Engine {
                 let was_away = self.core.session.is_away();
                 let news = self.core.node_answer(call, kind, result);
                 self.act_on(news);
-                if self.core.session.is_away() && !was_away {
-                    self.with_all(|_, r| r.is_waiting().then_some(Verdict::StoreUnavailable));
+                match (was_away, self.core.session.is_away()) {
+                    (false, true) => {
+                        self.with_all(|_, r| r.is_waiting().then_some(Verdict::StoreUnavailable));
+                    }
+                    // What it holds too much of is known here: it must not wait for its turn.
+                    (true, false) => self.core.debts.hasten(self.core.now),
+                    (false, false) | (true, true) => {}
                 }
             }
         }

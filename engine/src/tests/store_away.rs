@@ -55,6 +55,19 @@ fn when_the_store_goes_away_who_waits_is_told_so_and_what_runs_runs_on() {
 }
 
 #[test]
+fn what_is_owed_is_given_back_as_soon_as_the_store_is_back() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    let r = w.arrive();
+    w.out.road = Road::Broken(StoreFault::Away);
+    w.end(r, Outcome::Completed);
+    w.pass(Span::from_secs(60));
+    assert_eq!((w.held(1), w.engine.owed()), (1, 2));
+    w.out.road = Road::Open;
+    w.pass(TRY);
+    assert_eq!((w.held(1), w.engine.owed()), (0, 0));
+}
+
+#[test]
 fn a_node_that_cannot_join_refuses_until_it_can() {
     let mut w = World::apart(Policy::fair(), roster(1, ONE, &[ONE]));
     w.out.road = Road::Held;
@@ -183,9 +196,9 @@ fn after_a_new_session_who_has_waited_longest_asks_first() {
         let next = w.take(|_| true);
         w.deliver_one(next);
     }
-    let asks = |op: &StoreOp| match op {
-        StoreOp::Enter(enter) => Some(enter.lease.request),
-        _ => None,
+    let asks = |op: &StoreOp| {
+        let StoreOp::Enter(enter) = op else { return None };
+        Some(enter.lease.request)
     };
     let asked: Vec<_> = w.out.ops.iter().filter_map(|(_, op)| asks(op)).collect();
     assert_eq!(asked, [second, first, third]);
