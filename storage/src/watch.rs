@@ -1,4 +1,5 @@
-//! What a store tells unasked: the grants it makes, and who holds and waits for what.
+//! What a store tells unasked: the grants it makes, who holds and waits for what, and how well it
+//! serves.
 //!
 //! Apart from [`Store`], because a grant is only a hint and a view is only for people: a runtime
 //! that hears neither still works.
@@ -21,4 +22,44 @@ pub trait Watch: Store {
 
     /// Who holds and waits for what, if the store can tell at once.
     fn view(&self) -> Option<Vec<LineView>>;
+
+    /// How well it serves now.
+    fn condition(&self) -> Condition {
+        Condition::default()
+    }
+}
+
+/// How well a store serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Now.
+    pub service: Service,
+    /// How often it has gone away since the process began.
+    pub outages: u64,
+    /// Leases that ran when it went away, and were beyond this process' share: over all outages.
+    pub over_share: u64,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Service {
+    /// The store.
+    #[default]
+    Full,
+    /// A stand-in, from this process' share of every limit.
+    Local,
+    /// Nobody: every request is told that the store is away.
+    Away,
+}
+
+impl Service {
+    /// As operators are shown it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Local => "local",
+            Self::Away => "away",
+        }
+    }
 }
