@@ -36,7 +36,7 @@ pub struct Condition {
     pub service: Service,
     /// How often it has gone away since the process began.
     pub outages: u64,
-    /// Leases that ran when it went away, and were beyond this process' share: over all outages.
+    /// Leases that ran when it went away, and were beyond this node's share: over all outages.
     pub over_share: u64,
 }
 
@@ -46,7 +46,7 @@ pub enum Service {
     /// The store.
     #[default]
     Full,
-    /// A stand-in, from this process' share of every limit.
+    /// A stand-in, from this node's share of every limit.
     Local,
     /// Nobody: every request is told that the store is away.
     Away,

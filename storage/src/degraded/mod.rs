@@ -1,7 +1,7 @@
 //! A store that may go away, and what is done meanwhile.
 //!
 //! A [circuit breaker](Thresholds) decides whether the store is away. Then, by [`Mode`], a stand-in
-//! takes its place, a ledger with this process' share of every limit, or nobody does and every request
+//! takes its place, a ledger with this node's share of every limit, or nobody does and every request
 //! is told so. An engine learns of either change by what it knows already: its session is over, it
 //! joins again, and it resyncs what runs. docs/storage.md says what can be exceeded by how much.
 //!
@@ -30,14 +30,15 @@ use stand_in::{StandIn, for_store, is_of_stand_in};
 /// What is done while the store is away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Requests go on within this process' share of every limit.
+    /// Requests go on within this node's share of every limit.
     #[default]
     Local,
     /// Every request is told that the store is away.
     Reject,
 }
 
-/// See the module's documentation. One for all workers of a process.
+/// See the module's documentation. One for all workers of a process, which then have their
+/// shares together, or one for each.
 pub struct Degraded<S> {
     inner: S,
     mode: Mode,
@@ -269,20 +270,20 @@ impl<S: Watch> Store for Degraded<S> {
     }
 
     async fn run(&self, op: StoreOp) -> Result<StoreReply, StoreFault> {
-        let way = {
+        let probes = {
             let mut state = held(&self.state);
-            let (way, now) = (Self::way(&state, &op), state.now);
-            if matches!(way, Way::Probe) {
-                state.breaker.probe(now);
+            match Self::way(&state, &op) {
+                Way::Store => false,
+                Way::Probe => {
+                    let now = state.now;
+                    state.breaker.probe(now);
+                    true
+                }
+                Way::StandIn => return Ok(self.stand_in(state, op)),
+                Way::Answer(result) => return result,
             }
-            way
         };
-        match way {
-            Way::Store => self.ask(op).await,
-            Way::Probe => self.probe(op).await,
-            Way::StandIn => Ok(self.stand_in(held(&self.state), op)),
-            Way::Answer(result) => result,
-        }
+        if probes { self.probe(op).await } else { self.ask(op).await }
     }
 }
 

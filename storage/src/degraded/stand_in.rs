@@ -1,4 +1,4 @@
-//! What answers in the store's place while it is away: a ledger with this process' share of every
+//! What answers in the store's place while it is away: a ledger with this node's share of every
 //! limit.
 //!
 //! All its numbers, node ids and tags, are above [`FIRST`], which no store reaches: so it shows in an
