@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use sluice_engine::roster::Platform;
 use sluice_engine::store::Version;
+use sluice_storage::degraded::Mode;
 
 use super::finding::Finding;
 use super::knobs::Knobs;
@@ -59,6 +60,8 @@ section! {
         optional admin_listen: Listen;
         /// The process' name in the store, unique among those that share one.
         default name: String = "sluice".to_owned(), name();
+        /// What is done while a shared store is away.
+        default degraded: DegradedName = DegradedName::default();
         /// Threads, each with an engine of its own.
         default workers: usize = 1, within(1..=1024);
     }
@@ -214,6 +217,13 @@ words! {
         /// Its answer is read on, for its usage, within limits.
         Drain = "drain",
     }
+    /// See [`Server::degraded`].
+    DegradedName {
+        /// Requests go on within this node's share of every limit.
+        Local = "local",
+        /// Every request is told that the store is away.
+        Reject = "reject",
+    }
     /// See [`Log::access`].
     AccessLogTo {
         /// Standard output.
@@ -240,6 +250,15 @@ impl From<PlatformName> for Platform {
             PlatformName::Anthropic => Self::Anthropic,
             PlatformName::OpenAi => Self::OpenAi,
             PlatformName::Gemini => Self::Gemini,
+        }
+    }
+}
+
+impl From<DegradedName> for Mode {
+    fn from(name: DegradedName) -> Self {
+        match name {
+            DegradedName::Local => Self::Local,
+            DegradedName::Reject => Self::Reject,
         }
     }
 }
