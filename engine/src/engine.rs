@@ -19,7 +19,7 @@ use crate::request::{Request, Stage};
 use crate::resync;
 use crate::rng::Seed;
 use crate::roster::Roster;
-use crate::store::{Instance, StoreFault, StoreReply};
+use crate::store::{Instance, Limit, StoreFault, StoreReply};
 use crate::time::Time;
 use crate::timer::{Alarm, Timers};
 use crate::trail::{Decision, Trail};
@@ -193,6 +193,17 @@ impl Engine {
         }
     }
 
+    /// Every waiter asks, those first that have waited longest: the store may have forgotten their
+    /// tickets, and then serves whoever asks first.
+    fn ask_in_order(&mut self) {
+        let place = |r: &Request| (r.place().is_none(), r.place());
+        let mut all: Vec<_> = self.requests.iter().map(|(req, r)| (place(r), *req)).collect();
+        all.sort_unstable();
+        for (_, req) in all {
+            self.with_request(req, |core, r| r.ask_now(core));
+        }
+    }
+
     fn granted(&mut self, lease: LeaseId) {
         if self.core.session.node() == Some(lease.node) {
             self.with_request(lease.request, |core, r| r.hinted(core, lease.attempt));
@@ -229,8 +240,17 @@ impl Engine {
             },
             Kind::Leave(_) | Kind::Proved | Kind::Note => {}
             Kind::Join { .. } | Kind::Beat { .. } | Kind::Define | Kind::Reap | Kind::Resync => {
+                let was_away = self.core.session.is_away();
                 let news = self.core.node_answer(call, kind, result);
                 self.act_on(news);
+                match (was_away, self.core.session.is_away()) {
+                    (false, true) => {
+                        self.with_all(|_, r| r.is_waiting().then_some(Verdict::StoreUnavailable));
+                    }
+                    // What it holds too much of is known here: it must not wait for its turn.
+                    (true, false) => self.core.debts.hasten(self.core.now),
+                    (false, false) | (true, true) => {}
+                }
             }
         }
     }
@@ -238,7 +258,7 @@ impl Engine {
     fn act_on(&mut self, news: NodeNews) {
         match news {
             NodeNews::None => {}
-            NodeNews::AskNow => self.with_all(|core, r| r.ask_now(core)),
+            NodeNews::AskNow => self.ask_in_order(),
             NodeNews::ResyncAnswered(result) => self.resync_answered(result),
         }
     }
@@ -337,6 +357,11 @@ fn finish(core: &mut Core, timers: &mut Timers, mut request: Request, verdict: V
         request.account.is_none() || !matches!(request.stage, Stage::User | Stage::Billing { .. }),
         "an account is asked for after billing"
     );
+    let verdict = if core.session.is_stand_in() {
+        for_want_of_store(core, &request, verdict)
+    } else {
+        verdict
+    };
     timers.rearm(request.armed.take(), None);
     if let Some(account) = request.account.take() {
         core.release(request.id, &account, None);
@@ -344,6 +369,31 @@ fn finish(core: &mut Core, timers: &mut Timers, mut request: Request, verdict: V
     core.release(request.id, &request.user, None);
     let trail = core::mem::take(&mut request.trail);
     core.actions.push_back(Action::Finish { req: request.id, verdict, trail });
+}
+
+/// While a stand-in answers there is only a share of each limit to be had: who gets nothing is told
+/// that it is the store's fault, and not that there is a limit.
+fn for_want_of_store(core: &Core, request: &Request, verdict: Verdict) -> Verdict {
+    let user = core.roster.users.get(&request.spec.user);
+    let open = user.is_some_and(|user| user.limit.normal() != Limit::Closed);
+    match verdict {
+        Verdict::UserLineFull
+        | Verdict::UserWaitTimeout
+        | Verdict::AccountLineFull
+        | Verdict::AccountWaitTimeout
+        | Verdict::AllShut { opens_in: None } => Verdict::StoreUnavailable,
+        Verdict::UserClosed if open => Verdict::StoreUnavailable,
+        Verdict::Upstream { .. }
+        | Verdict::Intercepted { .. }
+        | Verdict::UserClosed
+        | Verdict::BillingDenied(_)
+        | Verdict::NoAccounts
+        | Verdict::AllShut { opens_in: Some(_) }
+        | Verdict::StoreUnavailable
+        | Verdict::Overloaded
+        | Verdict::SessionLost
+        | Verdict::Abandoned => verdict,
+    }
 }
 
 impl Request {

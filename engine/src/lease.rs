@@ -136,6 +136,17 @@ impl Debts {
         }
     }
 
+    /// What was to be sent again later is to be sent again now.
+    pub(crate) fn hasten(&mut self, now: Time) {
+        let postponed = core::mem::take(&mut self.due).into_iter().map(|(_, key)| key);
+        for key in postponed {
+            if let Some(debt) = self.owed.get_mut(&key) {
+                debt.retry_at = Some(now);
+                self.due.insert((now, key));
+            }
+        }
+    }
+
     /// The next debt to be sent again now.
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<(Key, Debt)> {
         let (_, key) = self.due.first().filter(|(at, _)| *at <= now).copied()?;

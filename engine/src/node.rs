@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::{Core, Kind};
 use crate::ids::{Ask, NodeId};
 use crate::lease::Key;
+use crate::policy::Policy;
 use crate::resync::Pass;
 use crate::rng::Purpose;
 use crate::store::{Define, PROTOCOL, REAP_MAX, StoreFault, StoreOp, StoreReply};
@@ -33,6 +34,10 @@ pub(crate) struct Session {
     pub(crate) pass: Option<Pass>,
     /// Beats running whose lease count did not fit.
     mismatches: u8,
+    /// The store is away, and a stand-in answers.
+    stand_in: bool,
+    /// The store is away, and nobody answers.
+    away: bool,
     join: Errand,
     beat: Errand,
     define: Errand,
@@ -84,6 +89,8 @@ impl Session {
             resuming: false,
             pass: None,
             mismatches: 0,
+            stand_in: false,
+            away: false,
             join: Errand::at(Time::ZERO),
             beat: Errand::default(),
             define: Errand::default(),
@@ -109,6 +116,21 @@ impl Session {
     /// Whether it is the store's fault that it cannot be asked, and not just a matter of one answer.
     pub(crate) const fn is_at_fault(&self) -> bool {
         self.node.is_none() || self.resuming || self.define.tries > 0 || self.resync.tries > 0
+    }
+
+    /// A beat is also how the node learns that the store is back.
+    fn beat_interval(&self, policy: &Policy) -> Span {
+        if self.stand_in { policy.beat_interval.min(AWAY_INTERVAL) } else { policy.beat_interval }
+    }
+
+    /// Whether a stand-in answers for the store.
+    pub(crate) const fn is_stand_in(&self) -> bool {
+        self.stand_in
+    }
+
+    /// Whether nobody answers, and nobody will for a while.
+    pub(crate) const fn is_away(&self) -> bool {
+        self.away
     }
 
     /// Whether an unanswered `Resync` lists this lease.
@@ -270,6 +292,12 @@ impl Core {
             // Made in a former session, or for a former roster: nothing follows from it.
             return NodeNews::None;
         }
+        match result {
+            Ok(_) => self.session.away = false,
+            Err(StoreFault::Away) => self.session.away = true,
+            // What was sent to see whether it is back.
+            Err(StoreFault::Refused | StoreFault::Unknown) => {}
+        }
         match kind {
             Kind::Join { sent } => self.join_answer(sent, &result),
             Kind::Beat { sent, settled, in_flight } => {
@@ -286,7 +314,10 @@ impl Core {
 
     fn join_answer(&mut self, sent: Time, result: &Result<StoreReply, StoreFault>) {
         match *result {
-            Ok(StoreReply::Joined { node, epoch, .. }) => self.joined(sent, node, epoch),
+            Ok(StoreReply::Joined { node, epoch, stand_in, session: _ }) => {
+                self.session.stand_in = stand_in;
+                self.joined(sent, node, epoch);
+            }
             Ok(StoreReply::Taken { node }) => {
                 // A former incarnation, or an answer that was lost: succeed it.
                 let errand = self.session.join;
@@ -309,7 +340,7 @@ impl Core {
         session.epoch = Some(epoch);
         session.mismatches = 0;
         session.join.done(None);
-        session.beat = Errand::at(sent + policy.beat_interval);
+        session.beat = Errand::at(sent + session.beat_interval(policy));
         session.reap = match policy.reap_interval {
             Some(interval) => Errand::at(self.now + interval),
             None => Errand::default(),
@@ -334,7 +365,7 @@ impl Core {
             return;
         };
         let policy = &self.config.policy;
-        let next = (sent + policy.beat_interval).max(self.now);
+        let next = (sent + self.session.beat_interval(policy)).max(self.now);
         let reap_now = policy.reap_interval.is_none();
         self.session.believed_until = self.session.believed_until.max(sent + policy.belief);
         self.session.beat.done(Some(next));
@@ -389,7 +420,11 @@ impl Core {
 
     fn retry(&mut self, errand: Errand) -> Errand {
         let tries = errand.tries.saturating_add(1);
-        let delay = self.next_delay(errand.delay, Purpose::NodeJitter, self.last_call().0, tries);
+        let delay = if self.session.away {
+            AWAY_INTERVAL
+        } else {
+            self.next_delay(errand.delay, Purpose::NodeJitter, self.last_call().0, tries)
+        };
         Errand { at: Some(self.now + delay), call: None, delay: Some(delay), tries }
     }
 
@@ -404,6 +439,10 @@ impl Core {
         }
     }
 }
+
+/// How often the node tries whether a store that is away is back. Such tries are answered at once by
+/// what stands before the store, and few of them reach it.
+const AWAY_INTERVAL: Span = Span::from_ms(250);
 
 /// Beats running whose count may be off before a resync: one may meet an operation between two lines.
 const MISMATCHES_MAX: u8 = 2;

@@ -203,6 +203,7 @@ impl World {
         let Some((call, op)) = take(u, &mut self.road.ops)? else { return Ok(()) };
         let result = match fate {
             2 => Err(StoreFault::Refused),
+            6 => Err(StoreFault::Away),
             3 => {
                 self.road.late.push(op);
                 Err(StoreFault::Unknown)

@@ -128,11 +128,14 @@ impl<N: Net, S: Watch> Worker<N, S> {
         let engine = sluice_engine::Config { instance, seed, policy };
         let (limits, upstream) = (&config.limits, &config.upstream);
         let ms = Duration::from_millis;
+        let local = Local::new(shared, index);
+        let watched = store.clone();
+        local.watch_store(move || watched.condition());
         let worker = Rc::new(Self {
             pool: Pool::new(upstream, directory.tls.clone()),
             driver: Driver::start(engine, store, clock, directory),
             id_prefix: format!("req_{:x}-{index}-", clock.start().0),
-            local: Local::new(shared, index),
+            local,
             idle_timeout: ms(upstream.idle_timeout_ms),
             total_timeout: ms(upstream.total_timeout_ms),
             ping_interval: duration(Span(ping_us)),

@@ -2,10 +2,11 @@
 //! bodies, and what operators are shown of each.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
+use sluice_storage::Condition;
 
 use crate::telemetry::{AccessWriter, Entry};
 
@@ -22,6 +23,8 @@ pub struct Shared {
 struct Gauges {
     connections: AtomicUsize,
     requests: AtomicUsize,
+    /// Looks at the worker's store.
+    store: OnceLock<Box<dyn Fn() -> Condition + Send + Sync>>,
 }
 
 impl Shared {
@@ -36,8 +39,11 @@ impl Shared {
     #[must_use]
     pub fn view(&self) -> Value {
         let one = |gauges: &Gauges| {
+            let store = gauges.store.get().map(|look| look()).unwrap_or_default();
             json!({"connections": gauges.connections.load(Ordering::Relaxed),
-                   "requests": gauges.requests.load(Ordering::Relaxed)})
+                   "requests": gauges.requests.load(Ordering::Relaxed),
+                   "store": store.service.name(), "store_outages": store.outages,
+                   "leases_over_share": store.over_share})
         };
         json!({"access_log_lost": self.access.lost(),
                "parked_bytes": self.parked.load(Ordering::Relaxed),
@@ -60,6 +66,11 @@ impl Local {
 
     fn gauges(&self) -> &Gauges {
         &self.shared.workers[self.index]
+    }
+
+    /// How the worker's store is can be seen like this from now on.
+    pub(crate) fn watch_store(&self, look: impl Fn() -> Condition + Send + Sync + 'static) {
+        drop(self.gauges().store.set(Box::new(look)));
     }
 
     pub(crate) fn connections(&self, open: usize) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sluice_engine::Time;
 use sluice_storage::redis::{ConnectError, Options, RedisStore, RedisUrl};
-use sluice_storage::{MemoryStore, Watch};
+use sluice_storage::{Degraded, MemoryStore, Mode, Thresholds, Watch};
 
 use crate::config::{Config, Redis};
 
@@ -44,26 +44,28 @@ impl Stores for InMemory {
     }
 }
 
-/// A Redis.
+/// A Redis, and what is done while it is away.
 #[derive(Clone)]
 pub(crate) struct InRedis {
     url: RedisUrl,
     options: Options,
+    mode: Mode,
 }
 
 impl InRedis {
     /// The one at this URL, used as the configuration says.
     pub(crate) fn new(url: &RedisUrl, config: &Config) -> Self {
-        Self { url: url.clone(), options: options(&config.redis) }
+        let mode = config.server.degraded.into();
+        Self { url: url.clone(), options: options(&config.redis), mode }
     }
 }
 
 impl Stores for InRedis {
-    type Store = RedisStore;
+    type Store = Degraded<RedisStore>;
 
-    /// What stands in for a Redis that is away belongs around what is opened here.
-    async fn open(&self) -> io::Result<Arc<RedisStore>> {
-        connect(&self.url, &self.options).await.map(Arc::new)
+    async fn open(&self) -> io::Result<Arc<Self::Store>> {
+        let store = connect(&self.url, &self.options).await?;
+        Ok(Arc::new(Degraded::new(store, self.mode, Thresholds::default())))
     }
 }
 

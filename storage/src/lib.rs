@@ -11,6 +11,7 @@ use std::future::Future;
 
 use sluice_engine::{StoreFault, StoreOp, StoreReply, Time};
 
+pub mod degraded;
 pub mod fate;
 mod faulty;
 mod memory;
@@ -20,7 +21,7 @@ mod watch;
 
 pub use faulty::FaultyStore;
 pub use memory::MemoryStore;
-pub use watch::{GrantSink, Watch};
+pub use watch::{Condition, GrantSink, Service, Watch};
 
 /// A store of slots. See [`sluice_engine::store`] for what each operation means.
 pub trait Store: Send + Sync + 'static {

@@ -26,6 +26,11 @@ impl Sinks {
         self.by_node.insert(node, instance);
     }
 
+    /// No instance is a node any more.
+    pub(crate) fn forget_nodes(&mut self) {
+        self.by_node.clear();
+    }
+
     /// The nodes that the instances are now.
     pub(crate) fn nodes(&self) -> Vec<NodeId> {
         self.by_node.keys().copied().collect()

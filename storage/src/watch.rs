@@ -1,4 +1,5 @@
-//! What a store tells unasked: the grants it makes, and who holds and waits for what.
+//! What a store tells unasked: the grants it makes, who holds and waits for what, and how well it
+//! serves.
 //!
 //! Apart from [`Store`], because a grant is only a hint and a view is only for people: a runtime
 //! that hears neither still works.
@@ -30,5 +31,45 @@ pub trait Watch: Store {
     /// The store cannot be asked.
     fn lines(&self) -> impl Future<Output = Result<Vec<LineView>, StoreFault>> + Send {
         async { self.view().ok_or(StoreFault::Refused) }
+    }
+
+    /// How well it serves now.
+    fn condition(&self) -> Condition {
+        Condition::default()
+    }
+}
+
+/// How well a store serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Now.
+    pub service: Service,
+    /// How often it has gone away since the process began.
+    pub outages: u64,
+    /// Leases that ran when it went away, and were beyond this node's share: over all outages.
+    pub over_share: u64,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Service {
+    /// The store.
+    #[default]
+    Full,
+    /// A stand-in, from this node's share of every limit.
+    Local,
+    /// Nobody: every request is told that the store is away.
+    Away,
+}
+
+impl Service {
+    /// As operators are shown it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Local => "local",
+            Self::Away => "away",
+        }
     }
 }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, Ask, Attempt, GateId, LeaseId, ModelId, NodeId, RequestId, Tag};
 use crate::store::{
-    DUE_PER_OP, Discipline, GAP_MAX, Grant, HealthChange, HealthRules, Instance, Limit, StoreOp,
-    StoreReply, Version,
+    DUE_PER_OP, Discipline, GAP_MAX, Grant, HealthRules, Instance, Limit, StoreOp, StoreReply,
+    Version,
 };
 use crate::time::{Span, Time};
 use history::{Entry as HistoryEntry, Fact, Line};
@@ -219,19 +219,7 @@ impl Ledger {
 
     /// Whether the operation names a node that has no live session.
     fn names_the_dead(&self, op: &StoreOp) -> bool {
-        let node = match op {
-            StoreOp::Beat { node, .. } => *node,
-            StoreOp::Resync(resync) => resync.node,
-            StoreOp::Enter(enter) => enter.lease.node,
-            StoreOp::Leave { lease, .. } => lease.node,
-            StoreOp::Health { change: HealthChange::Proved(lease), .. } => lease.node,
-            StoreOp::Join { .. }
-            | StoreOp::Define(_)
-            | StoreOp::Survey { .. }
-            | StoreOp::Session { .. }
-            | StoreOp::Health { .. }
-            | StoreOp::Reap { .. } => return false,
-        };
+        let Some(node) = op.node() else { return false };
         self.nodes.get(&node).is_none_or(|node| node.ends <= self.clock)
     }
 

@@ -41,7 +41,7 @@ impl Ledger {
             }
             self.nodes.remove(&former);
         }
-        StoreReply::Joined { node, session: SESSION, epoch: self.epoch }
+        StoreReply::Joined { node, session: SESSION, epoch: self.epoch, stand_in: false }
     }
 
     /// All leases of a node go on under another's name.

@@ -21,6 +21,9 @@ impl Request {
         }
         let node = core.session.node().filter(|_| core.session.can_ask());
         let Some(node) = node else {
+            if core.session.is_away() {
+                return Some(Verdict::StoreUnavailable);
+            }
             if core.session.is_at_fault() {
                 self.held_up = false;
             }
@@ -128,6 +131,9 @@ impl Request {
                 claim.doubt |= fault == StoreFault::Unknown;
                 self.held_up = false;
                 self.trail.push(core.now, Decision::Doubt { fault });
+                if fault == StoreFault::Away {
+                    return Some(Verdict::StoreUnavailable);
+                }
                 self.ask_later(core, None);
                 None
             }

@@ -33,6 +33,8 @@ impl Request {
                     if !self.send_survey(core) {
                         return Some(self.or_last_failure(Verdict::NoAccounts));
                     }
+                } else if core.session.is_away() {
+                    return Some(Verdict::StoreUnavailable);
                 } else {
                     self.held_up &= !core.session.is_at_fault();
                     self.choose_again_later(core);
@@ -72,6 +74,7 @@ impl Request {
             return None;
         }
         self.held_up &= result.is_ok();
+        let away = result == Err(StoreFault::Away);
         self.survey = match result {
             Ok(StoreReply::Surveyed(surveyed)) if current => Survey::Known(surveyed),
             Ok(_) | Err(_) => Survey::None,
@@ -81,6 +84,7 @@ impl Request {
         }
         match self.survey {
             Survey::Known(_) => self.choose(core),
+            Survey::None | Survey::Asked(_) if away => Some(Verdict::StoreUnavailable),
             Survey::None | Survey::Asked(_) => {
                 self.choose_again_later(core);
                 None

@@ -228,6 +228,11 @@ impl Request {
         .min()
     }
 
+    /// The place in order of what it waits for, once told.
+    pub(crate) fn place(&self) -> Option<Tag> {
+        self.seeking().and_then(|claim| claim.tag)
+    }
+
     /// Its claims on the store.
     pub(crate) fn claims(&self) -> impl Iterator<Item = &Claim> {
         core::iter::once(&self.user).chain(&self.account)

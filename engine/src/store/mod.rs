@@ -269,6 +269,26 @@ pub enum StoreOp {
     },
 }
 
+impl StoreOp {
+    /// The node it names: without a live session of that node's the answer is [`StoreReply::Lost`].
+    #[must_use]
+    pub const fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::Beat { node, .. } => Some(*node),
+            Self::Resync(resync) => Some(resync.node),
+            Self::Enter(enter) => Some(enter.lease.node),
+            Self::Leave { lease, .. } => Some(lease.node),
+            Self::Health { change: HealthChange::Proved(lease), .. } => Some(lease.node),
+            Self::Join { .. }
+            | Self::Define(_)
+            | Self::Survey { .. }
+            | Self::Session { .. }
+            | Self::Health { .. }
+            | Self::Reap { .. } => None,
+        }
+    }
+}
+
 /// What the store answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StoreReply {
@@ -282,6 +302,8 @@ pub enum StoreReply {
         session: Span,
         /// The store's identity: another one means another history.
         epoch: u64,
+        /// The store is away, and a stand-in answers from this node's share of every limit.
+        stand_in: bool,
     },
     /// `Join`: the instance's current node is this one.
     Taken {
@@ -344,6 +366,9 @@ pub enum StoreFault {
     Refused,
     /// It may have been applied, or may yet be.
     Unknown,
+    /// Certainly not applied, and nothing will be for a while: who waits for the store is to be told
+    /// so now.
+    Away,
 }
 
 /// A slot handed to a ticket: to be pushed to the lease's node as a hint to claim it.

@@ -5,6 +5,7 @@ mod journal;
 mod node_life;
 mod requests;
 mod resync;
+mod store_away;
 mod store_trouble;
 mod waiting;
 mod world;

@@ -96,8 +96,8 @@ impl Names {
 
     pub(crate) fn reply(&self, reply: &StoreReply) -> StoreReply {
         match reply.clone() {
-            StoreReply::Joined { node, session, epoch } => {
-                StoreReply::Joined { node: self.node(node), session, epoch }
+            StoreReply::Joined { node, session, epoch, stand_in } => {
+                StoreReply::Joined { node: self.node(node), session, epoch, stand_in }
             }
             StoreReply::Taken { node } => StoreReply::Taken { node: self.node(node) },
             StoreReply::Alive { members, epoch, leases } => {

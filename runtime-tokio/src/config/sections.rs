@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use sluice_engine::roster::Platform;
 use sluice_engine::store::Version;
+use sluice_storage::degraded::Mode;
 
 use super::finding::Finding;
 use super::knobs::Knobs;
@@ -67,6 +68,8 @@ section! {
         /// Where slots, lines, sessions and health are kept: `memory`, or the URL of a Redis: the value
         /// itself, `env:NAME` or `file:PATH`. What it comes to is in [`Config::store`].
         default store: Secret = Secret::new(MEMORY.to_owned());
+        /// What is done while a shared store is away.
+        default degraded: DegradedName = DegradedName::default();
         /// Threads, each with an engine of its own.
         default workers: usize = 1, within(1..=1024);
     }
@@ -234,6 +237,13 @@ words! {
         /// Its answer is read on, for its usage, within limits.
         Drain = "drain",
     }
+    /// See [`Server::degraded`].
+    DegradedName {
+        /// Requests go on within this node's share of every limit.
+        Local = "local",
+        /// Every request is told that the store is away.
+        Reject = "reject",
+    }
     /// See [`Log::access`].
     AccessLogTo {
         /// Standard output.
@@ -267,6 +277,15 @@ impl From<PlatformName> for Platform {
 impl Default for Redis {
     fn default() -> Self {
         Self::stand_in()
+    }
+}
+
+impl From<DegradedName> for Mode {
+    fn from(name: DegradedName) -> Self {
+        match name {
+            DegradedName::Local => Self::Local,
+            DegradedName::Reject => Self::Reject,
+        }
     }
 }
 

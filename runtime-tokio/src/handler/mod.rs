@@ -13,7 +13,7 @@ use hyper::header::{
     HeaderValue, ORIGIN, RETRY_AFTER,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use sluice_storage::Watch;
+use sluice_storage::{Service, Watch};
 
 use self::body::Body;
 use crate::auth::KeyOwner;
@@ -230,10 +230,15 @@ fn probe<N: Net, S: Watch>(
     if method != Method::GET {
         return None;
     }
+    let service = worker.driver.store.condition().service;
     let (status, kind, text) = match path {
         "/livez" => (200, "text/plain", "ok"),
         "/health" => (200, "application/json", "{\"status\":\"ok\"}"),
         "/readyz" if worker.phase() != Phase::Serving => (503, "text/plain", "leaving"),
+        "/readyz" if service == Service::Away => (503, "text/plain", "degraded"),
+        "/readyz" if worker.driver.ready() && service == Service::Local => {
+            (200, "text/plain", "degraded")
+        }
         "/readyz" if worker.driver.ready() => (200, "text/plain", "ready"),
         "/readyz" => (503, "text/plain", "not ready"),
         _ => return None,

@@ -137,6 +137,7 @@ impl Entry {
             Decision::Queued { position } => ("queued", Some(position.into()), None, None),
             Decision::Doubt { fault: StoreFault::Refused } => ("doubt:refused", None, None, None),
             Decision::Doubt { fault: StoreFault::Unknown } => ("doubt:unknown", None, None, None),
+            Decision::Doubt { fault: StoreFault::Away } => ("doubt:away", None, None, None),
             Decision::Disbelieved => ("disbelieved", None, None, None),
             Decision::Forwarded { attempt, account } => {
                 ("forwarded", Some(attempt.0.into()), Some(account), None)

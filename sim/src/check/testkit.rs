@@ -293,7 +293,8 @@ impl Kit {
     pub(super) fn join_told(&mut self, call: u64, id: u64) -> &mut Self {
         let instance = Instance("node-0".into());
         self.send(call, StoreOp::Join { instance, replaces: None, resume: false, protocol: 1 });
-        let joined = StoreReply::Joined { node: node(id), session: SESSION, epoch: 1 };
+        let joined =
+            StoreReply::Joined { node: node(id), session: SESSION, epoch: 1, stand_in: false };
         self.tell(call, joined)
     }
 

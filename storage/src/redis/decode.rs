@@ -20,7 +20,7 @@ pub fn decode(answer: &[String]) -> Result<StoreReply, Malformed> {
         "lost" => StoreReply::Lost,
         "joined" => {
             let node = NodeId(fields.id()?);
-            StoreReply::Joined { node, session: SESSION, epoch: fields.epoch()? }
+            StoreReply::Joined { node, session: SESSION, epoch: fields.epoch()?, stand_in: false }
         }
         "taken" => StoreReply::Taken { node: NodeId(fields.id()?) },
         "alive" => {

@@ -39,7 +39,7 @@ impl Naive {
                 }
             }
         }
-        StoreReply::Joined { node, session: SESSION, epoch: self.epoch }
+        StoreReply::Joined { node, session: SESSION, epoch: self.epoch, stand_in: false }
     }
 
     fn rename(&mut self, from: NodeId, to: NodeId) {
