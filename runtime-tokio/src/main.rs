@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use sluice_engine::rng::Seed;
 use sluice_runtime_tokio::auth::KeyHash;
-use sluice_runtime_tokio::config::Config;
+use sluice_runtime_tokio::config::{Config, version_text};
+use sluice_runtime_tokio::reload::Source;
 use sluice_runtime_tokio::{demo, mock, serve, telemetry};
 
 /// Many small pieces live as long as a request: the system's allocator took a larger share of its time
@@ -114,8 +115,8 @@ fn main() -> ExitCode {
     telemetry::log_to_stderr(&cli.log);
     let done = match cli.command {
         Command::Demo { listen, admin_listen } => demo::run(listen, admin_listen),
-        Command::Serve { config, workers } => match load(&config) {
-            Ok(config) => run(config, workers),
+        Command::Serve { config: path, workers } => match load(&path) {
+            Ok(config) => run(path, config, workers),
             Err(failed) => return failed,
         },
         Command::Check { config: path } => match load(&path) {
@@ -162,13 +163,15 @@ fn load(path: &Path) -> Result<Config, ExitCode> {
     Ok(config)
 }
 
-fn run(mut config: Config, workers: Option<usize>) -> io::Result<()> {
+fn run(path: PathBuf, mut config: Config, workers: Option<usize>) -> io::Result<()> {
+    let source = Source::new(path, config.clone());
     if let Some(workers) = workers.filter(|&workers| workers > 0) {
         config.server.workers = workers;
     }
-    serve::run(config, |addresses| {
+    let version = version_text(config.version);
+    serve::run(config, Some(source), |addresses| {
         let admin = addresses.admin.as_ref().map(ToString::to_string);
-        tracing::info!(listen = %addresses, admin, "serving");
+        tracing::info!(listen = %addresses, admin, config = version, "serving");
     })
 }
 

@@ -26,8 +26,10 @@ use crate::gateway::{Phase, Setup, Worker};
 use crate::handler::admin::{self, Desk};
 use crate::listen::{self, Bound, SocketFile};
 use crate::net::TcpNet;
+use crate::reload::{Follower, Hangups, Source, Switch};
 use crate::shared::Shared;
 use crate::telemetry::AccessWriter;
+use crate::vital::spawn_vital;
 
 /// Where a running gateway can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,18 +67,27 @@ const CLOSING_MAX: Duration = Duration::from_secs(3);
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// Runs a gateway with a store in memory until the process is told to stop. `ready` is called once
-/// it can be reached.
+/// it can be reached. With a `source` it is told by SIGHUP to read that again.
 ///
 /// # Errors
 /// A configuration that makes no sense, a place that cannot be listened at, a worker that has ended
 /// by itself, and being told twice to stop.
-pub fn run(config: Config, ready: impl FnOnce(Addresses)) -> io::Result<()> {
+pub fn run(
+    config: Config,
+    source: Option<Source>,
+    ready: impl FnOnce(Addresses),
+) -> io::Result<()> {
     let runtime = runtime()?;
     runtime.block_on(LocalSet::new().run_until(async move {
         let mut stop = StopSignals::new()?;
+        let reloads = source.map(|source| Hangups::new().map(|hangups| (hangups, source)));
+        let reloads = reloads.transpose()?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let limits = config.limits.clone();
         let mut gateway = start(config, watched).await?;
+        if let Some(((hangups, source), switch)) = reloads.zip(gateway.switch.take()) {
+            drop(tokio::task::spawn_local(hangups.follow(source, switch)));
+        }
         ready(gateway.addresses.clone());
         let ended = tokio::select! {
             biased; // Told to stop, it does not matter who has stopped already.
@@ -121,6 +132,8 @@ pub struct Gateway {
     /// What they share.
     pub shared: Arc<Shared>,
     files: Vec<SocketFile>,
+    /// Until somebody uses it.
+    switch: Option<Switch>,
     running: usize,
     ends: mpsc::UnboundedReceiver<()>,
 }
@@ -175,6 +188,7 @@ pub async fn start(config: Config, phase: watch::Receiver<Phase>) -> io::Result<
     let store = Arc::new(MemoryStore::new(clock.now()));
     let shared = Shared::new(AccessWriter::of(&config.log)?, workers);
     let (ended, ends) = mpsc::unbounded_channel();
+    let switch = Switch::new(directory.clone(), workers);
     for (index, bound) in bound.into_iter().enumerate() {
         let seed = Seed(clock.start().0.wrapping_add(index as u64));
         let setup = Setup {
@@ -186,19 +200,20 @@ pub async fn start(config: Config, phase: watch::Receiver<Phase>) -> io::Result<
             index,
             seed,
         };
-        worker(setup, bound, phase.clone(), ended.clone()).await?;
+        worker(setup, bound, phase.clone(), switch.follower(), ended.clone()).await?;
     }
     let admin = match admin {
         None => None,
         Some((place, bound)) => {
-            let desk = Desk { store, directory, shared: shared.clone(), phase };
+            let desk = Desk { store, directory: switch.current(), shared: shared.clone(), phase };
             let served = admin::serve::<TcpNet, MemoryStore>(bound.listener()?, desk);
             drop(tokio::task::spawn_local(served));
             Some(place)
         }
     };
     let addresses = Addresses { listen: places, admin };
-    Ok(Gateway { addresses, shared, files, running: workers, ends })
+    let switch = Some(switch);
+    Ok(Gateway { addresses, shared, files, switch, running: workers, ends })
 }
 
 /// Says that a worker has ended, in whatever way.
@@ -216,6 +231,7 @@ async fn worker<S: Watch>(
     setup: Setup<S>,
     bound: Vec<Bound>,
     phase: watch::Receiver<Phase>,
+    follower: Follower,
     ended: mpsc::UnboundedSender<()>,
 ) -> io::Result<()> {
     let (started, mut starting) = mpsc::unbounded_channel();
@@ -227,6 +243,7 @@ async fn worker<S: Watch>(
             let listeners: io::Result<Vec<_>> = bound.into_iter().map(Bound::listener).collect();
             let listeners = listeners?;
             let worker = Worker::<TcpNet, S>::start(setup, phase);
+            spawn_vital("reload", follower.follow(worker.clone()));
             // The starter waits for it; if it has gone, there is nobody to serve.
             let _ = started.send(Ok(()));
             worker.serve_all(listeners).await;

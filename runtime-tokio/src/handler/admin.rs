@@ -30,8 +30,8 @@ use crate::wire::Answer;
 pub struct Desk<S> {
     /// The store.
     pub store: Arc<S>,
-    /// Whose names are shown.
-    pub directory: Arc<Directory>,
+    /// The configuration in force, whose names are shown.
+    pub directory: watch::Receiver<Arc<Directory>>,
     /// What the workers share.
     pub shared: Arc<Shared>,
     /// How far the gateway's end has come.
@@ -64,7 +64,7 @@ pub async fn serve<N: Net, S: Watch>(listener: N::Listener, desk: Desk<S>) {
 fn handle<S: Watch>(request: &Request<Incoming>, desk: &Desk<S>) -> Response<Answer> {
     let (status, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/debug/gates") => match desk.store.view() {
-            Some(view) => (200, gates(&view, &desk.directory).to_string()),
+            Some(view) => (200, gates(&view, &desk.directory.borrow()).to_string()),
             None => (
                 503,
                 ApiError::new(503, "api_error", "The store cannot tell")
@@ -74,6 +74,7 @@ fn handle<S: Watch>(request: &Request<Incoming>, desk: &Desk<S>) -> Response<Ans
         (&Method::GET, "/debug/runtime") => {
             let mut view = desk.shared.view();
             view["phase"] = desk.phase.borrow().name().into();
+            view["config"] = desk.directory.borrow().version().into();
             (200, view.to_string())
         }
         (_, "/debug/gates" | "/debug/runtime") => (
