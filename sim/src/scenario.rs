@@ -13,10 +13,12 @@ mod courses;
 mod draw;
 mod generate;
 mod network;
+mod reload;
 mod setting;
 
 pub use draw::Draw;
 pub use network::{Network, Place, Reader};
+pub(crate) use reload::generation;
 
 /// One world and what happens to it. Times are simulated, from 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

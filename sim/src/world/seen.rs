@@ -42,6 +42,15 @@ pub enum Seen {
         /// What else of this account's is open, at its own end and at the node's.
         open: Vec<(RequestId, u16)>,
     },
+    /// With which of an account's credentials a request comes to its upstream.
+    Presented {
+        /// Which request.
+        req: RequestId,
+        /// At which account's upstream.
+        account: AccountId,
+        /// How often the credential has been another one before.
+        credential: usize,
+    },
     /// An upstream is done with an attempt.
     Closed {
         /// Which.
@@ -114,6 +123,9 @@ impl fmt::Display for Seen {
                 let kept = if *kept { "kept " } else { "" };
                 write!(f, "OPENED {attempt} at {account} by n{node} ({kept}{near}) beside {open:?}")
             }
+            Self::Presented { account, credential, .. } => {
+                write!(f, "credential {credential} of {account}")
+            }
             Self::Closed { attempt, end, .. } => write!(f, "CLOSED {attempt} {end:?}"),
             Self::Wrong { what } => write!(f, "*** WRONG {what}"),
         }
@@ -128,6 +140,7 @@ impl Seen {
             Self::Asked { req, .. }
             | Self::Answered { req, .. }
             | Self::Opened { req, .. }
+            | Self::Presented { req, .. }
             | Self::Closed { req, .. } => Some(*req),
             Self::Wrong { .. } => None,
         }

@@ -17,7 +17,7 @@ use turmoil::net::{TcpListener, TcpStream};
 use super::cx::{Counted, Cx};
 use super::http::{self, Message};
 use super::seen::{Seen, UpstreamEnd};
-use super::setup::{api_key, user_agent_of};
+use super::setup::{credential_of, user_agent_of};
 use super::{EVERYWHERE, PORT, net};
 use crate::history::What;
 use crate::scenario::Answer;
@@ -113,15 +113,17 @@ impl Upstream {
 
     fn know(&self, head: &http::Head, body: &[u8]) -> Result<Known, String> {
         let account = self.account;
-        if head.get("x-api-key") != Some(&api_key(account)) || head.get("authorization").is_some() {
+        let credential = head.get("x-api-key").and_then(|key| credential_of(account, key));
+        let Some(credential) = credential.filter(|_| head.get("authorization").is_none()) else {
             return Err(format!("{account} is sent {:?}", head.get("x-api-key")));
-        }
+        };
         let req = head.get("user-agent").and_then(user_agent_of).ok_or("no request's name")?;
         let body: serde_json::Value =
             serde_json::from_slice(body).map_err(|error| format!("{req}'s body: {error}"))?;
         if body["messages"][0]["content"] != super::setup::question(req) {
             return Err(format!("{req} comes with another's body: {body}"));
         }
+        self.cx.push(What::Seen(Seen::Presented { req, account, credential }));
         let mut tries = self.cx.tries.borrow_mut();
         let attempt = tries.entry(req).or_default();
         *attempt += 1;
