@@ -83,6 +83,9 @@ impl Engine {
                 self.with_request(req, |core, r| r.ended(core, attempt, outcome));
             }
             Event::Roster(roster) => self.new_roster(roster),
+            Event::Policy(policy) => {
+                self.core.config.policy = self.core.config.policy.renewed(*policy);
+            }
             Event::Tick => {}
         }
         self.do_errands();

@@ -1,9 +1,11 @@
 //! Everything that can happen to an engine.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Ask, Attempt, GateId, GroupId, LeaseId, ModelId, RequestId, SessionKey, UserId};
+use crate::policy::Policy;
 use crate::roster::{Platform, Roster};
 use crate::store::{Scope, StoreFault, StoreReply};
 use crate::time::Span;
@@ -63,6 +65,9 @@ pub enum Event {
     },
     /// A new roster, whole. One not above the current version is ignored.
     Roster(Arc<Roster>),
+    /// New knobs, whole, followed by the roster of the same version: the store learns its share of
+    /// them with that. Knobs that [are for life](Policy::renewed) stay as they are.
+    Policy(Box<Policy>),
     /// Time has passed. Legal at any time; needed when [`crate::Engine::next_timeout`] has come.
     Tick,
 }

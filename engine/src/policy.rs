@@ -208,6 +208,21 @@ impl Policy {
         }
     }
 
+    /// `new`, but for the knobs that an engine keeps for life: what leases that are held were granted
+    /// for (how slots are handed on, how long a lease lives), and the rhythm of the node's session.
+    #[must_use]
+    pub const fn renewed(&self, new: Self) -> Self {
+        Self {
+            discipline: self.discipline,
+            lease_ttl: self.lease_ttl,
+            reap_interval: self.reap_interval,
+            beat_interval: self.beat_interval,
+            belief: self.belief,
+            audit_interval: self.audit_interval,
+            ..new
+        }
+    }
+
     /// Every knob that is out of its range.
     ///
     /// # Errors
@@ -339,6 +354,17 @@ mod tests {
         assert_eq!((seed.sticky_end, seed.sticky_full), (StickyEnd::Timeout, LineFull::NextLayer));
         assert_eq!(seed.lease_ttl, Some(Span::from_secs(900)));
         assert_eq!(seed.reap_interval, Some(Span::from_secs(30)));
+    }
+
+    #[test]
+    fn an_engine_keeps_some_knobs_for_life() {
+        let renewed = Policy::fair().renewed(Policy { ping_interval: Span(7), ..Policy::seed() });
+        let kept = (renewed.discipline, renewed.lease_ttl, renewed.reap_interval);
+        assert_eq!(kept, (Discipline::Settle, None, None));
+        assert_eq!((renewed.ping_interval, renewed.fallback), (Span(7), Fallback::First));
+        let rhythm = (renewed.beat_interval, renewed.belief, renewed.audit_interval);
+        let fair = Policy::fair();
+        assert_eq!(rhythm, (fair.beat_interval, fair.belief, fair.audit_interval));
     }
 
     #[test]

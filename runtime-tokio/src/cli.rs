@@ -10,7 +10,8 @@ use sluice_engine::LeaseId;
 use sluice_engine::rng::Seed;
 
 use crate::auth::KeyHash;
-use crate::config::{Config, Store};
+use crate::config::{Config, Store, version_text};
+use crate::reload::Source;
 use crate::{demo, mock, serve, telemetry};
 
 mod doctor;
@@ -162,7 +163,10 @@ pub fn main() -> ExitCode {
 fn perform(command: Command) -> Result<io::Result<()>, ExitCode> {
     Ok(match command {
         Command::Demo { listen, admin_listen } => demo::run(listen, admin_listen),
-        Command::Serve { config, workers } => run(load(&config)?, workers),
+        Command::Serve { config: path, workers } => {
+            let config = load(&path)?;
+            run(path, config, workers)
+        }
         Command::Check { config: path } => {
             let config = load(&path)?;
             println!("{}: ok\n{}", path.display(), summary(&config));
@@ -198,13 +202,15 @@ fn load(path: &Path) -> Result<Config, ExitCode> {
     Ok(config)
 }
 
-fn run(mut config: Config, workers: Option<usize>) -> io::Result<()> {
+fn run(path: PathBuf, mut config: Config, workers: Option<usize>) -> io::Result<()> {
+    let source = Source::new(path, config.clone());
     if let Some(workers) = workers.filter(|&workers| workers > 0) {
         config.server.workers = workers;
     }
-    serve::run(config, |addresses| {
+    let version = version_text(config.version);
+    serve::run(config, Some(source), |addresses| {
         let admin = addresses.admin.as_ref().map(ToString::to_string);
-        tracing::info!(listen = %addresses, admin, "serving");
+        tracing::info!(listen = %addresses, admin, config = version, "serving");
     })
 }
 

@@ -31,12 +31,21 @@ mod finding;
 mod knobs;
 mod listen;
 mod read;
+mod renew;
 mod secret;
 mod sections;
 mod store;
 #[cfg(test)]
 mod tests;
 mod values;
+
+/// A version as people are told it: the file's time of change in microseconds, and the digest of its
+/// content.
+#[must_use]
+pub fn version_text(version: Version) -> String {
+    let Version { stamp, digest } = version;
+    format!("{stamp}-{digest:016x}")
+}
 
 /// The longest configuration, in bytes.
 const CONFIG_BYTES_MAX: u64 = 64 * 1024 * 1024;

@@ -41,7 +41,7 @@ pub fn run(listen: SocketAddr, admin: Option<SocketAddr>) -> io::Result<()> {
     let admin = admin.unwrap_or(ANY_PORT);
     let text = configuration(listen, admin, upstream);
     let config = Config::parse(&text, 1).map_err(io::Error::other)?;
-    serve::run(config, |addresses| {
+    serve::run(config, None, |addresses| {
         // Standard output closed early is no reason to stop serving.
         let _ = io::stdout().write_all(guide(&addresses, upstream).as_bytes());
         let _ = io::stdout().flush();

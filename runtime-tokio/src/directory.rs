@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use sluice_engine::roster::{self, Pool, PoolKey, Roster};
-use sluice_engine::{AccountId, GroupId, ModelId, PoolId, UserId};
+use sluice_engine::{AccountId, GroupId, ModelId, Policy, PoolId, UserId};
 
 use crate::auth::{KeyOwner, Keys};
 use crate::config::{self, Config, ConfigError, Finding, PlatformName};
@@ -22,8 +22,10 @@ mod endpoint;
 /// See the module's documentation. Replaced whole on reload.
 #[derive(Debug)]
 pub struct Directory {
-    /// The engine's part.
+    /// The engine's part: who and what there is,
     pub roster: Arc<Roster>,
+    /// and its knobs.
+    pub policy: Policy,
     /// The keys of all users.
     pub keys: Keys,
     /// All users.
@@ -31,7 +33,7 @@ pub struct Directory {
     /// The names of all groups.
     pub groups: BTreeMap<GroupId, String>,
     /// All accounts.
-    pub accounts: BTreeMap<AccountId, Account>,
+    pub accounts: BTreeMap<AccountId, Arc<Account>>,
     /// The names of all pools.
     pub pools: BTreeMap<PoolId, String>,
     /// The names of models that accounts name.
@@ -40,6 +42,8 @@ pub struct Directory {
     pub tls: Tls,
     /// Whether any account has warm-up requests answered by the gateway.
     pub intercepts: bool,
+    /// See [`config::OpenAi::default_instructions`].
+    pub default_instructions: Option<String>,
 }
 
 /// A user, as people and billing see one.
@@ -114,6 +118,11 @@ impl Account {
         })
     }
 
+    /// Whether a connection to the other is as good for this one.
+    pub(crate) fn is_reached_like(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || self.endpoint == other.endpoint && self.proxy == other.proxy
+    }
+
     /// What the upstream calls this model, if it is another name.
     #[must_use]
     pub fn upstream_model(&self, model: &str) -> Option<&str> {
@@ -125,8 +134,30 @@ impl Directory {
     /// Makes a directory of a configuration.
     ///
     /// # Errors
-    /// Every proxy that is none: only for a configuration that was changed after it was read.
+    /// Certificates that cannot be read, and every proxy that is none: that only for a configuration
+    /// that was changed after it was read.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
+        Self::with(config, Tls::new(&config.upstream))
+    }
+
+    /// Makes the directory of a newer configuration. Whom to trust stays as it is.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn renewed(&self, config: &Config) -> Result<Self, ConfigError> {
+        Self::with(config, Ok(self.tls.clone()))
+    }
+
+    /// Which configuration it is of; see [`config::version_text`].
+    #[must_use]
+    pub fn version(&self) -> String {
+        config::version_text(self.roster.version)
+    }
+
+    fn with(
+        config: &Config,
+        tls: Result<Tls, (&'static str, String)>,
+    ) -> Result<Self, ConfigError> {
         let keys = config.users.iter().flat_map(|user| {
             let owner = |group| KeyOwner { user: user_id(&user.name), group: group_id(group) };
             user.keys.iter().map(move |key| (key.sha256, owner(&key.group)))
@@ -135,13 +166,12 @@ impl Directory {
         let mut mistakes = Vec::new();
         for (index, account) in config.accounts.iter().enumerate() {
             match Account::new(account) {
-                Ok(known) => drop(accounts.insert(account_id(&account.name), known)),
+                Ok(known) => drop(accounts.insert(account_id(&account.name), Arc::new(known))),
                 Err((field, why)) => {
                     mistakes.push(Finding::of(&format!("accounts[{index}].{field}"), why));
                 }
             }
         }
-        let tls = Tls::new(&config.upstream);
         let tls = tls.map_err(|(field, why)| mistakes.push(Finding::of(field, why))).ok();
         let Some(tls) = tls.filter(|_| mistakes.is_empty()) else {
             return Err(ConfigError { file: None, mistakes });
@@ -161,6 +191,8 @@ impl Directory {
             models: models.map(|name| (model_id(name), name.clone())).collect(),
             tls,
             intercepts: config.accounts.iter().any(|a| a.intercept_warmup),
+            default_instructions: config.openai.default_instructions.clone(),
+            policy: config.policy(),
         })
     }
 }

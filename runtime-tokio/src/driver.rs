@@ -25,7 +25,7 @@ use crate::vital::spawn_vital;
 pub struct Driver<S> {
     pub(crate) store: Arc<S>,
     pub(crate) clock: Clock,
-    pub(crate) directory: Arc<Directory>,
+    directory: RefCell<Arc<Directory>>,
     pub(crate) requests: RefCell<BTreeMap<RequestId, Rc<Live>>>,
     engine: RefCell<Engine>,
     events: RefCell<VecDeque<Event>>,
@@ -55,7 +55,7 @@ impl<S: Watch> Driver<S> {
         let driver = Rc::new(Self {
             store,
             clock,
-            directory,
+            directory: RefCell::new(directory),
             requests: RefCell::default(),
             engine: RefCell::new(engine),
             events: RefCell::default(),
@@ -82,6 +82,24 @@ impl<S: Watch> Driver<S> {
         if wanted.is_some_and(|at| self.armed.get().is_none_or(|armed| at < armed)) {
             self.rearm.notify_one();
         }
+    }
+
+    /// What the configuration in force says.
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        self.directory.borrow().clone()
+    }
+
+    /// Goes by this one from now on, and so does the engine. One that is older than that in force
+    /// changes nothing.
+    pub(crate) fn reload(self: &Rc<Self>, directory: Arc<Directory>) {
+        if directory.roster.version < self.directory.borrow().roster.version {
+            return;
+        }
+        self.event(Event::Policy(Box::new(directory.policy.clone())));
+        let roster = directory.roster.clone();
+        // Not before: whom the engine names until then is found in the former one.
+        self.directory.replace(directory);
+        self.event(Event::Roster(roster));
     }
 
     fn next_event(&self) -> Option<Event> {

@@ -29,14 +29,15 @@ impl<S: Watch> Executor for Hands<'_, S> {
                 }
             },
             Action::CheckBilling { req, user } => {
-                let result = billing::check(&self.driver.directory, user);
+                let result = billing::check(&self.driver.directory(), user);
                 Some(Event::Billing { req, result })
             }
             Action::Forward { req, attempt, account } => {
                 let requests = self.driver.requests.borrow();
                 let live =
                     requests.get(&req).expect("a forward is for a request that has not finished");
-                live.forward(attempt, account)
+                let directory = self.driver.directory();
+                live.forward(attempt, account, directory.accounts.get(&account))
             }
             Action::Cancel { req, attempt } => {
                 if let Some(live) = self.driver.requests.borrow().get(&req) {
@@ -53,7 +54,7 @@ impl<S: Watch> Executor for Hands<'_, S> {
             Action::Finish { req, verdict, trail } => {
                 let live = self.driver.requests.borrow_mut().remove(&req);
                 let live = live.expect("a request finishes once");
-                live.finish(verdict, trail);
+                live.finish(verdict, trail, self.driver.directory());
                 None
             }
         }

@@ -18,7 +18,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use sluice_engine::rng::Seed;
 use sluice_engine::store::Instance;
-use sluice_engine::time::Span;
 use sluice_storage::Watch;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -90,8 +89,6 @@ pub struct Worker<N: Net, S: Watch> {
     pub(crate) config: Arc<Config>,
     pub(crate) idle_timeout: Duration,
     pub(crate) total_timeout: Duration,
-    /// Between signs of life to a streaming client that waits.
-    pub(crate) ping_interval: Duration,
     patience: Patience,
     connections_max: usize,
     /// What the names of its requests begin with.
@@ -123,22 +120,19 @@ impl<N: Net, S: Watch> Worker<N, S> {
     pub fn start(setup: Setup<S>, phase: watch::Receiver<Phase>) -> Rc<Self> {
         let Setup { config, directory, store, shared, clock, index, seed } = setup;
         let instance = Instance(format!("{}/{index}", config.server.name).into());
-        let policy = config.policy();
-        let Span(ping_us) = policy.ping_interval;
-        let engine = sluice_engine::Config { instance, seed, policy };
+        let engine = sluice_engine::Config { instance, seed, policy: directory.policy.clone() };
         let (limits, upstream) = (&config.limits, &config.upstream);
         let ms = Duration::from_millis;
         let local = Local::new(shared, index);
         let watched = store.clone();
         local.watch_store(move || watched.condition());
         let worker = Rc::new(Self {
-            pool: Pool::new(upstream, directory.tls.clone()),
+            pool: Pool::new(upstream, directory.clone()),
             driver: Driver::start(engine, store, clock, directory),
             id_prefix: format!("req_{:x}-{index}-", clock.start().0),
             local,
             idle_timeout: ms(upstream.idle_timeout_ms),
             total_timeout: ms(upstream.total_timeout_ms),
-            ping_interval: duration(Span(ping_us)),
             patience: Patience {
                 write: ms(limits.client_stall_timeout_ms),
                 idle: IDLE_TIMEOUT,
@@ -154,6 +148,19 @@ impl<N: Net, S: Watch> Worker<N, S> {
         spawn_vital("sweeper", async move { sweeper.pool.sweep().await });
         spawn_vital("phase", worker.clone().follow_phase());
         worker
+    }
+
+    /// Goes by this directory from now on; see [`Setup::directory`]. What runs goes on: to the account,
+    /// and with the credential, that it was sent with. One that is older than that in force changes
+    /// nothing.
+    pub fn reload(&self, directory: Arc<Directory>) {
+        self.driver.reload(directory);
+        self.pool.renew(self.driver.directory());
+    }
+
+    /// Between signs of life to a streaming client that waits.
+    pub(crate) fn ping_interval(&self) -> Duration {
+        duration(self.driver.directory().policy.ping_interval)
     }
 
     /// How long a request is served on after its client has left.
@@ -275,7 +282,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
     /// A request of this name begins.
     pub(crate) fn log(&self, request_id: String) -> Rc<AccessLog> {
         let driver = &self.driver;
-        AccessLog::new(&self.local, driver.clock, driver.directory.clone(), request_id)
+        AccessLog::new(&self.local, driver.clock, driver.directory(), request_id)
     }
 
     /// Passes each change on to those who wait here, in the order in which they began to: a watch

@@ -20,6 +20,7 @@ pub mod mock;
 pub mod net;
 mod permit;
 pub mod protocol;
+pub mod reload;
 pub mod serve;
 pub mod shared;
 mod stall;

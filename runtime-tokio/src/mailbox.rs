@@ -5,10 +5,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use sluice_engine::trail::Trail;
 use sluice_engine::{AccountId, Attempt, Verdict};
+
+use crate::directory::{Account, Directory};
 
 /// What a request's task is told to do.
 #[derive(Debug)]
@@ -19,6 +22,9 @@ pub(crate) enum Command {
         attempt: Attempt,
         /// Where to.
         account: AccountId,
+        /// What was known of it when it was chosen: whatever changes meanwhile, the credential and the
+        /// host that belong together stay together.
+        to: Option<Arc<Account>>,
     },
     /// Tell the client that we are alive.
     Ping,
@@ -28,6 +34,8 @@ pub(crate) enum Command {
         verdict: Verdict,
         /// How it came to that.
         trail: Trail,
+        /// Whose names are in it.
+        directory: Arc<Directory>,
     },
 }
 

@@ -6,11 +6,13 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use sluice_engine::trail::Trail;
 use sluice_engine::{AccountId, Attempt, Event, Outcome, RequestId, RequestSpec, Verdict};
 use sluice_storage::Watch;
 
+use crate::directory::{Account, Directory};
 use crate::driver::Driver;
 use crate::mailbox::{Command, Mailbox};
 use crate::telemetry::AccessLog;
@@ -26,20 +28,25 @@ pub(crate) struct Live {
 
 impl Live {
     /// Tells its task to go to an account; if there is none any more, that attempt has ended.
-    pub(crate) fn forward(&self, attempt: Attempt, account: AccountId) -> Option<Event> {
+    pub(crate) fn forward(
+        &self,
+        attempt: Attempt,
+        account: AccountId,
+        to: Option<&Arc<Account>>,
+    ) -> Option<Event> {
         if self.orphaned.get() {
             return Some(Event::Ended { req: self.req, attempt, outcome: Outcome::Cancelled });
         }
-        self.mailbox.put(Command::Forward { attempt, account });
+        self.mailbox.put(Command::Forward { attempt, account, to: to.cloned() });
         None
     }
 
     /// Tells its task that it is over; if there is none any more, only the log is told.
-    pub(crate) fn finish(&self, verdict: Verdict, trail: Trail) {
+    pub(crate) fn finish(&self, verdict: Verdict, trail: Trail, directory: Arc<Directory>) {
         if self.orphaned.get() {
-            self.log.ended(verdict, trail);
+            self.log.ended(verdict, trail, directory);
         } else {
-            self.mailbox.put(Command::Finish { verdict, trail });
+            self.mailbox.put(Command::Finish { verdict, trail, directory });
         }
     }
 }
@@ -127,9 +134,9 @@ impl<S: Watch> Permit<S> {
     }
 
     /// The end has been taken note of: from here on only the log is left to be written.
-    pub(crate) fn finished(&self, verdict: Verdict, trail: Trail) {
+    pub(crate) fn finished(&self, verdict: Verdict, trail: Trail, directory: Arc<Directory>) {
         self.decided.set(true);
-        self.live.log.ended(verdict, trail);
+        self.live.log.ended(verdict, trail, directory);
     }
 }
 
@@ -139,8 +146,8 @@ impl<S: Watch> Drop for Permit<S> {
             self.ended(Outcome::Completed);
         }
         while let Some(command) = self.live.mailbox.take() {
-            if let Command::Finish { verdict, trail } = command {
-                self.finished(verdict, trail);
+            if let Command::Finish { verdict, trail, directory } = command {
+                self.finished(verdict, trail, directory);
             }
         }
         self.live.orphaned.set(true);

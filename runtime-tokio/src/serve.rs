@@ -25,9 +25,11 @@ use crate::gateway::{Phase, Setup, Worker};
 use crate::handler::admin::{self, Desk};
 use crate::listen::{self, Bound, SocketFile};
 use crate::net::TcpNet;
+use crate::reload::{Follower, Hangups, Source, Switch};
 use crate::shared::Shared;
 use crate::store::{InMemory, InRedis, Stores};
 use crate::telemetry::AccessWriter;
+use crate::vital::spawn_vital;
 
 /// Where a running gateway can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,18 +66,28 @@ const CLOSING_MAX: Duration = Duration::from_secs(3);
 /// How long the last lines of the access log may take to be written.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// Runs a gateway until the process is told to stop. `ready` is called once it can be reached.
+/// Runs a gateway until the process is told to stop. `ready` is called once it can be reached. With
+/// a `source` it is told by SIGHUP to read that again.
 ///
 /// # Errors
 /// A configuration that makes no sense, a place that cannot be listened at, a store that cannot be
 /// used, a worker that has ended by itself, and being told twice to stop.
-pub fn run(config: Config, ready: impl FnOnce(Addresses)) -> io::Result<()> {
+pub fn run(
+    config: Config,
+    source: Option<Source>,
+    ready: impl FnOnce(Addresses),
+) -> io::Result<()> {
     let runtime = runtime()?;
     runtime.block_on(LocalSet::new().run_until(async move {
         let mut stop = StopSignals::new()?;
+        let reloads = source.map(|source| Hangups::new().map(|hangups| (hangups, source)));
+        let reloads = reloads.transpose()?;
         let (phase, watched) = watch::channel(Phase::Serving);
         let limits = config.limits.clone();
         let mut gateway = start(config, watched).await?;
+        if let Some(((hangups, source), switch)) = reloads.zip(gateway.switch.take()) {
+            drop(tokio::task::spawn_local(hangups.follow(source, switch)));
+        }
         ready(gateway.addresses.clone());
         let ended = tokio::select! {
             biased; // Told to stop, it does not matter who has stopped already.
@@ -120,6 +132,8 @@ pub struct Gateway {
     /// What they share.
     pub shared: Arc<Shared>,
     files: Vec<SocketFile>,
+    /// Until somebody uses it.
+    switch: Option<Switch>,
     running: usize,
     ends: mpsc::UnboundedReceiver<()>,
 }
@@ -186,17 +200,18 @@ async fn start_on<F: Stores>(
     let config = Arc::new(config);
     let shared = Shared::new(AccessWriter::of(&config.log)?, workers);
     let (ended, ends) = mpsc::unbounded_channel();
+    let switch = Switch::new(directory.clone(), workers);
     for (index, bound) in bound.into_iter().enumerate() {
         let seed = Seed(clock.start().0.wrapping_add(index as u64));
         let (config, directory, shared) = (config.clone(), directory.clone(), shared.clone());
         let setup = move |store| Setup { config, directory, store, shared, clock, index, seed };
-        let ending = Ending(ended.clone());
-        worker(index, stores.clone(), setup, bound, phase.clone(), ending).await?;
+        let task = Task { bound, follower: switch.follower(), ending: Ending(ended.clone()) };
+        worker(index, stores.clone(), setup, task, phase.clone()).await?;
     }
     let admin = match admin {
         None => None,
         Some((place, bound)) => {
-            let store = stores.open().await?;
+            let (store, directory) = (stores.open().await?, switch.current());
             let desk = Desk { store, directory, shared: shared.clone(), phase };
             let served = admin::serve::<TcpNet, F::Store>(bound.listener()?, desk);
             drop(tokio::task::spawn_local(served));
@@ -204,7 +219,8 @@ async fn start_on<F: Stores>(
         }
     };
     let addresses = Addresses { listen: places, admin };
-    Ok(Gateway { addresses, shared, files, running: workers, ends })
+    let switch = Some(switch);
+    Ok(Gateway { addresses, shared, files, switch, running: workers, ends })
 }
 
 /// Says that a worker has ended, in whatever way.
@@ -217,15 +233,22 @@ impl Drop for Ending {
     }
 }
 
+/// What a worker's thread has to itself.
+struct Task {
+    bound: Vec<Bound>,
+    follower: Follower,
+    ending: Ending,
+}
+
 /// Starts one worker on its own thread; returns when it serves. The store is opened on that thread.
 async fn worker<F: Stores>(
     index: usize,
     stores: F,
     setup: impl FnOnce(Arc<F::Store>) -> Setup<F::Store> + Send + 'static,
-    bound: Vec<Bound>,
+    task: Task,
     phase: watch::Receiver<Phase>,
-    ending: Ending,
 ) -> io::Result<()> {
+    let Task { bound, follower, ending } = task;
     let (started, mut starting) = mpsc::unbounded_channel();
     let name = format!("sluice-{index}");
     let body = move || {
@@ -235,6 +258,7 @@ async fn worker<F: Stores>(
             let listeners = listeners?;
             let setup = setup(stores.open().await?);
             let worker = Worker::<TcpNet, F::Store>::start(setup, phase);
+            spawn_vital("reload", follower.follow(worker.clone()));
             // The starter waits for it; if it has gone, there is nobody to serve.
             let _ = started.send(Ok(()));
             worker.serve_all(listeners).await;

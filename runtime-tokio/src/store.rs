@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_engine::Time;
+use sluice_storage::degraded::{Degraded, Mode, Thresholds};
 use sluice_storage::redis::{ConnectError, Options, RedisStore, RedisUrl};
-use sluice_storage::{Degraded, MemoryStore, Mode, Thresholds, Watch};
+use sluice_storage::{MemoryStore, Watch};
 
 use crate::config::{Config, Redis};
 

@@ -14,11 +14,13 @@ mod draw;
 mod extras;
 mod generate;
 mod network;
+mod reload;
 mod setting;
 
 pub use draw::Draw;
 pub use extras::Extras;
 pub use network::{Network, Place, Reader};
+pub(crate) use reload::generation;
 
 /// One world and what happens to it. Times are simulated, from 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

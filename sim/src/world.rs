@@ -26,6 +26,7 @@ mod http;
 mod judge;
 mod logs;
 mod net;
+mod reloads;
 mod road;
 mod seen;
 mod setup;
@@ -76,12 +77,11 @@ pub fn run(scenario: &Scenario, history: &mut History) {
 
 fn world(scenario: &Scenario, history: History) -> Cx {
     let network = scenario.network.clone().expect("a scenario for this lane has a network");
-    let (config, directory) = setup::configured(scenario, &network);
+    let configs = setup::configured(scenario, &network);
     Rc::new(World {
         scenario: scenario.clone(),
         network,
-        config,
-        directory,
+        configs,
         history: RefCell::new(history),
         now: Cell::new(Time::ZERO),
         healed: Cell::new(false),
@@ -148,7 +148,7 @@ fn build(cx: &Cx) -> Sim<'static> {
     let mut sim = builder.build();
     let host = cx.clone();
     sim.host(STORE, move || store::serve(host.clone()));
-    for &account in cx.scenario.rosters[0].accounts.keys() {
+    for account in cx.accounts() {
         let host = cx.clone();
         sim.host(account.to_string(), move || upstream::serve(host.clone(), account));
     }

@@ -115,7 +115,7 @@ impl Plan {
         self
     }
 
-    fn config(&self, upstream: SocketAddr, secure: &BTreeMap<String, SocketAddr>) -> Config {
+    fn text(&self, upstream: SocketAddr, secure: &BTreeMap<String, SocketAddr>) -> String {
         let mut text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\n{}\n[[groups]]\nname = \"main\"\n{}",
             self.settings, self.users
@@ -129,7 +129,11 @@ impl Plan {
                 account_key(name)
             );
         }
-        let mut config = Config::parse(&text, 1).expect("the plan is a good configuration");
+        text
+    }
+
+    fn config(&self, text: &str) -> Config {
+        let mut config = Config::parse(text, 1).expect("the plan is a good configuration");
         if self.trusted.is_some() {
             config.upstream.roots = Roots::Bundled;
             config.upstream.ca_file.clone_from(&self.trusted);
@@ -172,7 +176,9 @@ pub struct World<S: Watch = MemoryStore> {
     pub phase: watch::Sender<Phase>,
     /// What workers share.
     pub shared: Arc<Shared>,
-    directory: Arc<Directory>,
+    /// What the configuration said at first, as text.
+    pub config: String,
+    directory: watch::Sender<Arc<Directory>>,
     written: Written,
 }
 
@@ -228,7 +234,8 @@ impl<S: Watch> World<S> {
             addresses.insert(name.clone(), address_of(&listener));
             secure.push((authority, listener));
         }
-        let config = plan.config(address_of(&upstream), &addresses);
+        let text = plan.text(address_of(&upstream), &addresses);
+        let config = plan.config(&text);
         let mock = Mock::new(Seed(7), plan.behaviours);
         for (authority, listener) in secure {
             let mock = mock.clone();
@@ -259,15 +266,37 @@ impl<S: Watch> World<S> {
         };
         ready().await;
         let (address, admin) = (address_of(&listener), address_of(&operators));
+        let (directory, current) = watch::channel(directory);
         let desk = Desk {
             store: store.clone(),
-            directory: directory.clone(),
+            directory: current,
             shared: shared.clone(),
             phase: watched,
         };
         drop(tokio::task::spawn_local(admin::serve::<TcpNet, _>(operators, desk)));
         drop(tokio::task::spawn_local(worker.clone().serve(listener)));
-        Rc::new(Self { worker, mock, store, address, admin, phase, shared, directory, written })
+        let config = text;
+        Rc::new(Self {
+            worker,
+            mock,
+            store,
+            address,
+            admin,
+            phase,
+            shared,
+            config,
+            directory,
+            written,
+        })
+    }
+
+    /// Lets the gateway go by another configuration, which was written at `stamp`.
+    pub fn reload(&self, text: &str, stamp: u64) {
+        let config = Config::parse(text, stamp).expect("a good configuration");
+        let directory = self.directory.borrow().renewed(&config).expect("a good configuration");
+        let directory = Arc::new(directory);
+        self.worker.reload(directory.clone());
+        self.directory.send_replace(directory);
     }
 
     /// The lines of the access log so far, in the order in which requests ended.
@@ -289,7 +318,7 @@ impl<S: Watch> World<S> {
     /// Who holds and waits for what.
     #[must_use]
     pub fn gates(&self) -> Value {
-        admin::gates(&self.store.view().expect("a memory store can tell"), &self.directory)
+        admin::gates(&self.store.view().expect("a memory store can tell"), &self.directory.borrow())
     }
 
     /// How many hold and wait at the gate or line of this name.

@@ -418,6 +418,19 @@ fn a_reload_is_told_to_the_store_and_every_waiter_asks_again() {
 }
 
 #[test]
+fn new_knobs_hold_for_what_comes_after_them() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    let (_runs, waits) = (w.arrive(), w.arrive());
+    let short = Policy { fallback_patience: Span::from_secs(1), ..Policy::fair() };
+    w.turn(Event::Policy(Box::new(short)));
+    w.reload(roster(2, Limit::Slots(100), &[ONE]));
+    let later = w.arrive();
+    w.pass(Span::from_secs(2));
+    assert_eq!(w.verdict(waits), None, "its patience is what it was when it began to wait");
+    assert_eq!(w.verdict(later), Some(Verdict::AccountWaitTimeout));
+}
+
+#[test]
 fn who_waited_for_one_account_that_closes_chooses_again() {
     let mut w = World::new(Policy::seed(), &[ONE, ONE]);
     let (_first, _second) = (w.arrive(), w.arrive());

@@ -168,7 +168,7 @@ impl Reference {
                 self.ended(self.key(host, *req), *attempt, *outcome);
             }
             Event::Roster(roster) => self.given(host, &Arc::clone(roster)),
-            Event::Tick => {}
+            Event::Policy(_) | Event::Tick => {}
         }
     }
 

@@ -91,7 +91,7 @@ pub(super) fn release(config: &Config, lease: LeaseId) -> io::Result<()> {
 /// The store did not answer.
 pub(super) fn unanswered(fault: StoreFault) -> io::Error {
     let may = match fault {
-        StoreFault::Refused => "nothing was done",
+        StoreFault::Refused | StoreFault::Away => "nothing was done",
         StoreFault::Unknown => "it may have been done nevertheless; see \"sluice gates\"",
     };
     io::Error::other(format!("Redis does not answer: {may}; see \"sluice doctor\""))

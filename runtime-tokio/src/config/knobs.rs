@@ -98,6 +98,14 @@ knobs! {
 }
 
 impl Knobs {
+    /// Those that an engine keeps for life; see [`Policy::renewed`].
+    pub(super) const FOR_LIFE: &[&str] = &["preset", "lease_ttl_ms"];
+
+    /// `new`, but for those.
+    pub(super) fn renewed(&self, new: Self) -> Self {
+        Self { preset: self.preset, lease_ttl_ms: self.lease_ttl_ms, ..new }
+    }
+
     /// Every knob that does not fit: its field, its value, and what it must be.
     pub(super) fn mistakes(&self) -> Vec<(&'static str, String, String)> {
         let told = |error: &KnobError| {

@@ -241,7 +241,7 @@ macro_rules! section {
         $(beside { $($(#[$beside_doc:meta])* $beside:ident: $beside_type:ty;)* })?
     ) => {
         $(#[$doc])*
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, PartialEq)]
         pub struct $section {
             $($(#[$field_doc])* pub $field: section!(@type $kind $type),)*
             $($($(#[$beside_doc])* pub $beside: $beside_type,)*)?
@@ -250,6 +250,13 @@ macro_rules! section {
         impl $section {
             /// The names of its fields in the file.
             pub const FIELDS: &[&str] = &[$(stringify!($field)),*];
+
+            /// The fields of the file in which another one differs.
+            #[must_use]
+            pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let same = [$((stringify!($field), self.$field == other.$field)),*];
+                same.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect()
+            }
 
             /// Reads the fields of a table that is known to hold no others.
             pub(in crate::config) fn read_fields(

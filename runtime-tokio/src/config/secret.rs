@@ -11,7 +11,7 @@ use std::path::Path;
 use super::read::{Node, Read, Reader, Wrong};
 
 /// A credential. Not shown by `Debug`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 /// The longest secret, in bytes.

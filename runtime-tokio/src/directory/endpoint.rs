@@ -77,7 +77,7 @@ pub enum ProxyScheme {
 }
 
 /// The way to an account. If it fails, nothing is sent another way.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     /// What it speaks.
     pub scheme: ProxyScheme,

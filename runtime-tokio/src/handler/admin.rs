@@ -30,8 +30,8 @@ use crate::wire::Answer;
 pub struct Desk<S> {
     /// The store.
     pub store: Arc<S>,
-    /// Whose names are shown.
-    pub directory: Arc<Directory>,
+    /// The configuration in force, whose names are shown.
+    pub directory: watch::Receiver<Arc<Directory>>,
     /// What the workers share.
     pub shared: Arc<Shared>,
     /// How far the gateway's end has come.
@@ -64,7 +64,7 @@ pub async fn serve<N: Net, S: Watch>(listener: N::Listener, desk: Desk<S>) {
 async fn handle<S: Watch>(request: &Request<Incoming>, desk: &Desk<S>) -> Response<Answer> {
     let (status, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/debug/gates") => match desk.store.lines().await {
-            Ok(view) => (200, gates(&view, &desk.directory).to_string()),
+            Ok(view) => (200, gates(&view, &desk.directory.borrow()).to_string()),
             Err(_) => (
                 503,
                 ApiError::new(503, "api_error", "The store does not answer")
@@ -74,6 +74,7 @@ async fn handle<S: Watch>(request: &Request<Incoming>, desk: &Desk<S>) -> Respon
         (&Method::GET, "/debug/runtime") => {
             let mut view = desk.shared.view();
             view["phase"] = desk.phase.borrow().name().into();
+            view["config"] = desk.directory.borrow().version().into();
             (200, view.to_string())
         }
         (_, "/debug/gates" | "/debug/runtime") => (

@@ -36,7 +36,7 @@ pub(crate) async fn understand<N: Net, S: Watch>(
 ) -> Result<(Asked, RequestSpec), ApiError> {
     let (head, body) = request.into_parts();
     let KeyOwner { user, group } = owner(worker, &head, log)?;
-    if !serves_gemini(&worker.driver.directory, group) {
+    if !serves_gemini(&worker.driver.directory(), group) {
         return Err(WRONG_GROUP);
     }
     let Call { model, action } = Call::read(rest)?;

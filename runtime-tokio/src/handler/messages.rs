@@ -43,7 +43,7 @@ pub(crate) async fn understand<N: Net, S: Watch>(
         model: model_id(&skim.model),
         session: session_key(Scope { group, platform, user }, &skim),
         stream: skim.stream,
-        warmup: worker.driver.directory.intercepts && warmup::is_warmup(&bytes),
+        warmup: worker.driver.directory().intercepts && warmup::is_warmup(&bytes),
     };
     let (model, models, stream) = (skim.model.into_owned(), skim.models, skim.stream);
     let asked = Asked {

@@ -215,7 +215,7 @@ fn owner<N: Net, S: Watch>(
     log: &AccessLog,
 ) -> Result<KeyOwner, ApiError> {
     let query = head.uri.query().unwrap_or_default();
-    let owner = worker.driver.directory.keys.authenticate(&head.headers, query)?;
+    let owner = worker.driver.directory().keys.authenticate(&head.headers, query)?;
     log.owner(owner);
     Ok(owner)
 }

@@ -52,7 +52,8 @@ pub(crate) async fn understand<N: Net, S: Watch>(
         stream: skim.stream,
         warmup: false,
     };
-    let instructions = worker.config.openai.default_instructions.as_deref();
+    let directory = worker.driver.directory();
+    let instructions = directory.default_instructions.as_deref();
     let instructions = instructions.filter(|_| !skim.instructed && !is_codex(&head.headers));
     let (model, models, stream) = (skim.model.into_owned(), skim.models, skim.stream);
     let bytes = instructions.map_or_else(|| bytes.clone(), |text| openai::instructed(&bytes, text));

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::pending;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::Response;
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Asked, SHUTTING_DOWN, error_response, refuse};
 use crate::clock::Clock;
+use crate::directory::Account;
 use crate::gateway::Worker;
 use crate::mailbox::Command;
 use crate::net::Net;
@@ -48,7 +50,7 @@ async fn serve<N: Net, S: Watch>(
     wire: Wire,
 ) -> Result<(), CutOff> {
     let permit = Permit::arrive(&worker.driver, spec, asked.log.clone());
-    let next_sign = Cell::new(Clock::after(worker.ping_interval));
+    let next_sign = Cell::new(Clock::after(worker.ping_interval()));
     let serving = Serving { worker: &worker, permit: &permit, asked: &asked, wire, next_sign };
     let mut run = pin!(serving.run());
     tokio::select! {
@@ -89,14 +91,14 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
         loop {
             match self.permit.next().await {
                 Command::Ping => self.ping().await,
-                Command::Forward { attempt, account } => {
-                    let end = self.forward(attempt, account).await?;
+                Command::Forward { attempt, account, to } => {
+                    let end = self.forward(attempt, account, to).await?;
                     self.permit.ended(end.outcome);
                     last = Some(end);
                 }
-                Command::Finish { verdict, trail } => {
+                Command::Finish { verdict, trail, directory } => {
                     let told = self.finish(verdict, last).await;
-                    self.permit.finished(verdict, trail);
+                    self.permit.finished(verdict, trail, directory);
                     return told;
                 }
             }
@@ -105,9 +107,19 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
 
     /// One attempt. As long as nothing of its answer has come, the client is sent comments, after
     /// which another account can still be asked.
-    async fn forward(&self, attempt: Attempt, account: AccountId) -> Result<End, CutOff> {
+    async fn forward(
+        &self,
+        attempt: Attempt,
+        id: AccountId,
+        to: Option<Arc<Account>>,
+    ) -> Result<End, CutOff> {
         let Self { worker, permit, asked, wire, .. } = self;
-        let mut attempt = pin!(Forward { worker, permit, wire, asked, attempt, account }.run());
+        let Some(account) = to else {
+            // The directory and the engine's roster are one: this does not happen.
+            return Ok(Outcome::Unreachable.into());
+        };
+        let account = &account;
+        let mut attempt = pin!(Forward { worker, permit, wire, asked, attempt, id, account }.run());
         if !asked.stream {
             return attempt.await;
         }
@@ -149,7 +161,7 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
     }
 
     fn open_stream(&self) {
-        self.next_sign.set(Clock::after(self.worker.ping_interval));
+        self.next_sign.set(Clock::after(self.worker.ping_interval()));
         if !self.wire.opened() {
             self.asked.log.status(200);
             self.wire.open(self.asked.stream_head());

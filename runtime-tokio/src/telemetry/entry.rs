@@ -20,7 +20,10 @@ use crate::shared::Local;
 
 /// The facts of one request.
 pub(crate) struct Entry {
+    /// As it was when the request began,
     pub(super) directory: Arc<Directory>,
+    /// and as it was when the engine said how it ended: accounts may have come and gone between.
+    pub(super) later: RefCell<Option<Arc<Directory>>>,
     /// Its name, of visible ASCII characters.
     pub(crate) request_id: String,
     pub(super) arrived: Time,
@@ -46,6 +49,7 @@ impl Entry {
     pub(super) fn new(directory: Arc<Directory>, request_id: String, arrived: Time) -> Self {
         Self {
             directory,
+            later: RefCell::default(),
             request_id,
             arrived,
             gone: Cell::new(arrived),
@@ -98,8 +102,11 @@ impl Entry {
         self.upstream_id.replace(id);
     }
 
-    /// How the engine says that it ended.
-    pub(crate) fn ended(&self, verdict: Verdict, trail: Trail) {
+    /// How the engine says that it ended, in ids of this directory.
+    pub(crate) fn ended(&self, verdict: Verdict, trail: Trail, directory: Arc<Directory>) {
+        if !Arc::ptr_eq(&directory, &self.directory) {
+            self.later.replace(Some(directory));
+        }
         self.ended.replace(Some((verdict, trail)));
     }
 

@@ -1,10 +1,13 @@
 //! One request as one line of JSON. Written by hand, into a buffer that is used again and again:
 //! there is a line for every request.
 
+use std::sync::Arc;
+
 use sluice_engine::trail::{Decision, Layer, Passed, Trail};
 use sluice_engine::{AccountId, Outcome, Owner, Span, StoreFault, Time, Verdict};
 
 use super::Entry;
+use crate::directory::Account;
 
 /// The status of a request whose client went away before there was a head.
 const STATUS_LEFT: u16 = 499;
@@ -97,8 +100,8 @@ impl Entry {
         } else {
             way.account
         };
-        let account = account.and_then(|id| self.directory.accounts.get(&id));
-        text(out, key!("account"), account.map(|account| &*account.name));
+        let account = account.and_then(|id| self.account(id));
+        text(out, key!("account"), account.as_ref().map(|account| &*account.name));
         number(out, key!("attempts"), way.attempts);
         number(out, key!("queue_ms"), way.queue.as_ms());
         number(out, key!("schedule_ms"), way.schedule.as_ms());
@@ -163,8 +166,14 @@ impl Entry {
         }
     }
 
+    fn account(&self, id: AccountId) -> Option<Arc<Account>> {
+        let later = self.later.borrow();
+        let known = [Some(&self.directory), later.as_ref()];
+        known.into_iter().flatten().find_map(|directory| directory.accounts.get(&id)).cloned()
+    }
+
     fn push_account(&self, out: &mut Vec<u8>, id: AccountId) {
-        match self.directory.accounts.get(&id) {
+        match self.account(id) {
             Some(account) => push_escaped(out, &account.name),
             None => push_number(out, id.0),
         }
@@ -466,7 +475,7 @@ mod tests {
             (130, Decision::Ended { attempt: second, outcome: Outcome::Completed }),
         ];
         let verdict = Verdict::Upstream { account, attempt: second, outcome: Outcome::Completed };
-        entry.ended(verdict, trail(&steps));
+        entry.ended(verdict, trail(&steps), entry.directory.clone());
         let want = json!({
             "time": "2023-11-14T22:13:20.123Z", "request_id": "req-1", "user": "a \"b\" \\ é",
             "group": "main", "model": "m\u{1}", "stream": true, "status": 200, "owner": "nobody",

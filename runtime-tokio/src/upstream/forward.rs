@@ -5,6 +5,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -65,7 +66,8 @@ pub(crate) struct Forward<'a, N: Net, S: Watch> {
     pub(crate) wire: &'a Wire,
     pub(crate) asked: &'a Asked,
     pub(crate) attempt: Attempt,
-    pub(crate) account: AccountId,
+    pub(crate) id: AccountId,
+    pub(crate) account: &'a Arc<Account>,
 }
 
 impl<N: Net, S: Watch> Forward<'_, N, S> {
@@ -94,10 +96,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
     }
 
     async fn go(&self, total: Instant) -> Result<End, CutOff> {
-        // Gone from the directory while the roster still had it: as good as not there.
-        let Some(account) = self.worker.driver.directory.accounts.get(&self.account) else {
-            return Ok(Outcome::Unreachable.into());
-        };
+        let account = self.account;
         let (head, exchange) = match self.send(account, total).await {
             Ok(answered) => answered,
             Err(NoAnswer::Connect) => return Ok(Outcome::Unreachable.into()),
@@ -147,7 +146,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             action: asked.action,
             body,
         };
-        self.worker.pool.send(self.account, account, &request, total).await
+        self.worker.pool.send(self.id, account, &request, total).await
     }
 
     async fn refused(
@@ -167,7 +166,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             match timeout_at(deadline, exchange.chunk()).await {
                 Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk),
                 Ok(None) => {
-                    self.worker.pool.keep(self.account, exchange);
+                    self.worker.pool.keep(self.id, self.account, exchange);
                     break;
                 }
                 Ok(Some(Err(_))) | Err(_) => break,
@@ -227,7 +226,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         self.asked.log.status(head.status().as_u16());
         self.permit.started(self.attempt);
         if whole {
-            self.worker.pool.keep(self.account, exchange);
+            self.worker.pool.keep(self.id, self.account, exchange);
             self.asked.log.usage.set(usage.unwrap_or_default());
             let at = self.asked.protocol.model_in_answer();
             self.wire.answer(response, named(held, at, model.as_deref()));
@@ -244,7 +243,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
                     self.wire.send(chunk).await;
                 }
                 Ok(None) if last == Some(b'}') => {
-                    self.worker.pool.keep(self.account, exchange);
+                    self.worker.pool.keep(self.id, self.account, exchange);
                     return Ok(Outcome::Completed.into());
                 }
                 Ok(None) | Err(()) => {
@@ -269,7 +268,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
                     if relay.stopped() {
-                        self.worker.pool.keep(self.account, exchange);
+                        self.worker.pool.keep(self.id, self.account, exchange);
                     }
                     break;
                 }

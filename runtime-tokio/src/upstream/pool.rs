@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Response;
@@ -15,7 +16,7 @@ use super::outgoing::Outgoing;
 use super::tls::Tls;
 use crate::clock::Clock;
 use crate::config;
-use crate::directory::Account;
+use crate::directory::{Account, Directory};
 use crate::net::Net;
 
 /// Why there is no answer.
@@ -33,7 +34,9 @@ pub(crate) enum NoAnswer {
 
 /// See the module's documentation.
 pub(crate) struct Pool<N: Net> {
+    /// Of accounts that are known, and on the way that is known: see [`renew`](Self::renew).
     kept: RefCell<BTreeMap<AccountId, Kept<N>>>,
+    directory: RefCell<Arc<Directory>>,
     tls: Tls,
     scratch: Scratch,
     idle_max: usize,
@@ -57,16 +60,33 @@ impl<N: Net> Default for Kept<N> {
 }
 
 impl<N: Net> Pool<N> {
-    pub(crate) fn new(config: &config::Upstream, tls: Tls) -> Self {
+    pub(crate) fn new(config: &config::Upstream, directory: Arc<Directory>) -> Self {
         Self {
             kept: RefCell::default(),
-            tls,
+            tls: directory.tls.clone(),
+            directory: RefCell::new(directory),
             scratch: Scratch::new(),
             idle_max: config.idle_connections_max,
             idle_time: Duration::from_millis(config.idle_connection_ms),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms),
             header_timeout: Duration::from_millis(config.header_timeout_ms),
         }
+    }
+
+    /// Goes by this directory from now on. Connections that wait for requests to accounts that are
+    /// gone, or are reached in another way, are closed; those in use, when they are not any more.
+    pub(crate) fn renew(&self, directory: Arc<Directory>) {
+        let former = self.directory.replace(directory);
+        let stays = |id: &AccountId| {
+            former.accounts.get(id).is_some_and(|account| self.is_current(*id, account))
+        };
+        self.kept.borrow_mut().retain(|id, _| stays(id));
+    }
+
+    /// Whether connections of this account, as it was known to somebody, are those that are kept.
+    fn is_current(&self, id: AccountId, account: &Account) -> bool {
+        let directory = self.directory.borrow();
+        directory.accounts.get(&id).is_some_and(|known| known.is_reached_like(account))
     }
 
     /// Sends a request and waits for the answer's head, until `by` at most. If a kept connection turns
@@ -79,7 +99,7 @@ impl<N: Net> Pool<N> {
         request: &Outgoing<'_>,
         by: Instant,
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
-        if let Some(link) = self.take(id) {
+        if let Some(link) = self.take(id, account) {
             match self.send_on(link, request, by).await {
                 Err(NoAnswer::Stale) => {}
                 done => return done,
@@ -113,13 +133,20 @@ impl<N: Net> Pool<N> {
             Opened::Own(link) => Ok(link),
             Opened::Shared(shared) => {
                 let link = shared.link().ok_or(NoAnswer::Connect)?;
-                let mut kept = self.kept.borrow_mut();
-                let kept = &mut kept.entry(id).or_default().shared;
-                // One beyond the bound serves this request and ends with it.
-                if kept.len() < self.idle_max {
-                    kept.push((shared, Clock::after(self.idle_time)));
-                }
+                self.keep_shared(id, account, shared);
                 Ok(link)
+            }
+        }
+    }
+
+    /// Keeps a connection that requests share. One beyond the bound, or to an account as it was once,
+    /// serves the request that it was made for and ends with it.
+    fn keep_shared(&self, id: AccountId, account: &Account, shared: Shared) {
+        if self.is_current(id, account) {
+            let mut kept = self.kept.borrow_mut();
+            let kept = &mut kept.entry(id).or_default().shared;
+            if kept.len() < self.idle_max {
+                kept.push((shared, Clock::after(self.idle_time)));
             }
         }
     }
@@ -145,7 +172,10 @@ impl<N: Net> Pool<N> {
     }
 
     /// The connection kept last of those that can still be used.
-    fn take(&self, id: AccountId) -> Option<Link<N>> {
+    fn take(&self, id: AccountId, account: &Account) -> Option<Link<N>> {
+        if !self.is_current(id, account) {
+            return None;
+        }
         let now = Clock::after(Duration::ZERO);
         let mut kept = self.kept.borrow_mut();
         let kept = kept.get_mut(&id)?;
@@ -164,10 +194,11 @@ impl<N: Net> Pool<N> {
     }
 
     /// Keeps the connection of an answer that has been read to its end.
-    pub(crate) fn keep(&self, id: AccountId, exchange: Exchange<N>) {
+    pub(crate) fn keep(&self, id: AccountId, account: &Account, exchange: Exchange<N>) {
         let mut link = exchange.link;
         let own = matches!(link, Link::Http1(_));
-        if !own || !link.usable() || self.idle_max == 0 {
+        let current = self.is_current(id, account);
+        if !own || !link.usable() || self.idle_max == 0 || !current {
             return;
         }
         let mut kept = self.kept.borrow_mut();

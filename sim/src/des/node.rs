@@ -230,6 +230,7 @@ impl World<'_> {
             | Event::Arrived { .. }
             | Event::Abandoned { .. }
             | Event::Roster(_)
+            | Event::Policy(_)
             | Event::Tick => return,
         };
         self.history.push(self.now, what);

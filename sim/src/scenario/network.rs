@@ -1,7 +1,7 @@
 //! What a world on a simulated network has beside what the discrete-event one has, and how a seed
 //! makes one: the same world, in less time, with its faults on links and hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sluice_engine::roster::{Platform, PoolKey};
@@ -9,7 +9,7 @@ use sluice_engine::store::HealthChange;
 use sluice_engine::{AccountId, Outcome, Preset, RequestId, Span, Time};
 
 use super::generate::anchors;
-use super::{Answer, Arrival, CancelWay, Draw, Extras, Fault, FaultKind, Scenario};
+use super::{Answer, Arrival, CancelWay, Draw, Extras, Fault, FaultKind, Scenario, reload};
 use crate::world;
 
 /// The network, and what is configured for it.
@@ -38,6 +38,9 @@ pub struct Network {
     /// What most have not.
     #[serde(default)]
     pub extras: Extras,
+    /// From which roster on which account has another credential than before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rotated: BTreeSet<(usize, AccountId)>,
 }
 
 /// How a client reads.
@@ -93,6 +96,7 @@ impl Scenario {
         s.faults = faults(&s, if long { &LONG } else { &SHORT });
         s.knock();
         s.canaries();
+        reload::add(&mut s);
         s
     }
 
@@ -212,6 +216,7 @@ fn network(d: &mut Draw, s: &Scenario) -> Network {
         shred: d.chance(1, 4).then(|| d.pick(&[1, 7, 100])),
         readers,
         extras: Extras::of(s),
+        rotated: BTreeSet::new(),
     }
 }
 
@@ -333,10 +338,10 @@ mod tests {
 
     #[test]
     fn seeds_make_all_kinds_of_faults() {
-        let kinds: std::collections::BTreeSet<_> = (0..200)
+        let kinds: BTreeSet<_> = (0..200)
             .flat_map(|seed| Scenario::generate_network(seed, Preset::Fair).faults)
             .map(|fault| format!("{:?}", fault.kind).split(' ').next().unwrap_or("").to_owned())
             .collect();
-        assert_eq!(kinds.len(), 9, "{kinds:?}");
+        assert_eq!(kinds.len(), 10, "{kinds:?}");
     }
 }

@@ -2,7 +2,7 @@
 //! host's process.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,9 +28,8 @@ pub(super) type Sender = (usize, u32);
 pub(super) struct World {
     pub(super) scenario: Scenario,
     pub(super) network: Network,
-    /// Every node's configuration but for its name, and the same for looking up.
-    pub(super) config: Config,
-    pub(super) directory: Arc<Directory>,
+    /// Every node's configuration but for its name, and the same for looking up, by roster.
+    pub(super) configs: Vec<(Config, Arc<Directory>)>,
     pub(super) history: RefCell<History>,
     /// The time outside of all hosts.
     pub(super) now: Cell<Time>,
@@ -67,6 +66,9 @@ pub(super) struct Node {
     /// Requests that live in its engine, leases that it owes, and whether it is ready.
     pub(super) state: Cell<(usize, usize, bool)>,
     pub(super) phase: RefCell<Option<watch::Sender<Phase>>>,
+    /// What its file says, and how its process is told to read it again.
+    pub(super) roster: Cell<usize>,
+    pub(super) reloads: RefCell<Option<mpsc::UnboundedSender<usize>>>,
 }
 
 /// One simulation's.
@@ -102,6 +104,21 @@ impl World {
     /// Which node has this address.
     pub(super) fn node_at(&self, address: IpAddr) -> usize {
         self.addresses.borrow().get(&address).copied().unwrap_or(usize::MAX)
+    }
+
+    /// All accounts that there ever are.
+    pub(super) fn accounts(&self) -> BTreeSet<AccountId> {
+        self.scenario.rosters.iter().flat_map(|roster| roster.accounts.keys().copied()).collect()
+    }
+
+    /// A node's file says this, unless it says something newer, and its process is told to read it.
+    pub(super) fn reload(&self, node: usize, roster: usize) {
+        let known = &self.nodes[node];
+        known.roster.set(known.roster.get().max(roster));
+        if let Some(reloads) = &*known.reloads.borrow() {
+            // One that has ended reads it when it starts.
+            let _ = reloads.send(roster);
+        }
     }
 
     /// A number for a node's next operation.

@@ -89,6 +89,13 @@ impl Faults {
         for account in std::mem::take(&mut self.operated) {
             self.operate(account, HealthChange::Recover);
         }
+        // Every node learns the newest roster that any of them has.
+        let newest = self.cx.nodes.iter().map(|node| node.roster.get()).max().unwrap_or(0);
+        for node in 0..self.cx.nodes.len() {
+            if self.cx.nodes[node].roster.get() < newest {
+                self.cx.reload(node, newest);
+            }
+        }
     }
 
     fn fault(&mut self, sim: &mut Sim<'_>, now: Time, kind: &FaultKind) {
@@ -110,7 +117,7 @@ impl Faults {
                 self.cx.push(What::Froze { node });
                 let mut links = self.both(Place::Node(node), Place::Clients, Way::Held);
                 links.extend(self.both(Place::Node(node), Place::Store, Way::Held));
-                for &account in self.cx.scenario.rosters[0].accounts.keys() {
+                for account in self.cx.accounts() {
                     links.extend(self.both(Place::Node(node), Place::Upstream(account), Way::Held));
                 }
                 let links = self.link(sim, links);
@@ -150,11 +157,9 @@ impl Faults {
                 self.operated.insert(account);
                 self.operate(account, change);
             }
+            FaultKind::Reload { node, roster } => self.cx.reload(node, roster),
             // These come of themselves on a network, or the gateway has no such thing.
-            FaultKind::Rates { .. }
-            | FaultKind::Grants { .. }
-            | FaultKind::Reload { .. }
-            | FaultKind::Ticks { .. } => {}
+            FaultKind::Rates { .. } | FaultKind::Grants { .. } | FaultKind::Ticks { .. } => {}
         }
     }
 
@@ -207,6 +212,7 @@ impl Faults {
             sim.crash(host);
             if let Some(node) = (0..self.cx.nodes.len()).find(|&node| node_host(node) == host) {
                 self.cx.nodes[node].phase.replace(None);
+                self.cx.nodes[node].reloads.replace(None);
                 self.cx.nodes[node].state.set((0, 0, false));
                 self.cx.push(What::Crashed { node });
             }

@@ -7,6 +7,7 @@ use sluice_engine::ledger::history::{Ending, Fact};
 use sluice_engine::store::Limit;
 use sluice_engine::{AccountId, GateId, RequestId, Span, Time};
 
+use super::reloads::InForce;
 use super::seen::{ClientEnd, Seen, UpstreamEnd};
 use super::setup::account_of;
 use crate::check::{Books, Checker};
@@ -45,6 +46,7 @@ pub(crate) fn all(scenario: &Scenario) -> Vec<Box<dyn Checker>> {
         Box::<WithinLimit>::default(),
         Box::<Budget>::default(),
         Box::<NothingWrong>::default(),
+        Box::<InForce>::default(),
     ]
 }
 

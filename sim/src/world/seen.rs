@@ -93,6 +93,15 @@ pub enum Seen {
         /// What.
         line: Logged,
     },
+    /// With which of an account's credentials a request comes to its upstream.
+    Presented {
+        /// Which request.
+        req: RequestId,
+        /// At which account's upstream.
+        account: AccountId,
+        /// How often the credential has been another one before.
+        credential: usize,
+    },
     /// An upstream is done with an attempt.
     Closed {
         /// Which.
@@ -220,6 +229,9 @@ impl fmt::Display for Seen {
             Self::Told { node, closing: true } => write!(f, "*** n{node} is told to end"),
             Self::Gone { node } => write!(f, "*** n{node} has ended"),
             Self::Logged { node, line, .. } => write!(f, "n{node} logs {line:?}"),
+            Self::Presented { account, credential, .. } => {
+                write!(f, "credential {credential} of {account}")
+            }
             Self::Closed { attempt, end, .. } => write!(f, "CLOSED {attempt} {end:?}"),
             Self::Wrong { what } => write!(f, "*** WRONG {what}"),
         }
@@ -237,6 +249,7 @@ impl Seen {
             | Self::Speaks { req, .. }
             | Self::Overdue { req, .. }
             | Self::Logged { req, .. }
+            | Self::Presented { req, .. }
             | Self::Closed { req, .. } => Some(*req),
             Self::Told { .. } | Self::Gone { .. } | Self::Wrong { .. } => None,
         }

@@ -16,17 +16,21 @@ use sluice_runtime_tokio::config::Config;
 use sluice_runtime_tokio::directory::{Directory, account_id, user_id};
 
 use super::PORT;
-use crate::scenario::{Arrival, Network, Scenario};
+use crate::scenario::{Arrival, Network, Scenario, generation};
 
 /// How long gateways that do read on after a client has left.
 pub(super) const DRAIN_MAX: Span = Span::from_secs(3);
 
-/// The configuration, and the same for looking up.
-pub(super) fn configured(scenario: &Scenario, network: &Network) -> (Config, Arc<Directory>) {
-    let text = text(scenario, network);
-    let config = Config::parse(&text, 1).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let directory = Directory::new(&config).unwrap_or_else(|error| panic!("{error}"));
-    (config, Arc::new(directory))
+/// The configuration that begins with each roster, and the same for looking up.
+pub(super) fn configured(scenario: &Scenario, network: &Network) -> Vec<(Config, Arc<Directory>)> {
+    let one = |roster: usize| {
+        let text = text(scenario, network, roster);
+        let config = Config::parse(&text, 1 + roster as u64);
+        let config = config.unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let directory = Directory::new(&config).unwrap_or_else(|error| panic!("{error}"));
+        (config, Arc::new(directory))
+    };
+    (0..scenario.rosters.len()).map(one).collect()
 }
 
 /// The policy that a configuration file makes of this one: not every knob can be set in it.
@@ -36,12 +40,18 @@ pub(crate) fn expressible(policy: &Policy, preset: Preset) -> Policy {
     Config::parse(&text, 1).unwrap_or_else(|error| panic!("{error}\n{text}")).policy()
 }
 
-/// What the credential of an account begins with.
-pub(super) const CREDENTIAL: &str = "credential-of-";
+/// What every credential begins with.
+pub(super) const CREDENTIAL: &str = "credential-";
 
-/// The credential of an account.
-pub(super) fn api_key(account: AccountId) -> String {
-    format!("{CREDENTIAL}{account}")
+/// The credential of an account, after it has been another one so often.
+pub(super) fn api_key(account: AccountId, generation: usize) -> String {
+    format!("{CREDENTIAL}{generation}-of-{account}")
+}
+
+/// Which of an account's credentials this is.
+pub(super) fn credential_of(account: AccountId, key: &str) -> Option<usize> {
+    let generation = key.strip_prefix(CREDENTIAL)?.strip_suffix(&format!("-of-{account}"))?;
+    generation.parse().ok()
 }
 
 /// An account's id at the gateways: they make it of its name.
@@ -61,8 +71,9 @@ pub(super) fn model_name(network: &Network, account: AccountId, model: ModelId) 
 /// Of which group each pool is.
 pub(super) fn groups_of_pools(scenario: &Scenario) -> BTreeMap<PoolId, GroupId> {
     let Some(network) = &scenario.network else { return BTreeMap::new() };
-    let (_, directory) = configured(scenario, network);
-    directory.roster.pools.iter().map(|(key, pool)| (pool.id, key.group)).collect()
+    let directories = configured(scenario, network).into_iter().map(|(_, directory)| directory);
+    let pools = directories.flat_map(|directory| directory.roster.pools.clone());
+    pools.map(|(key, pool)| (pool.id, key.group)).collect()
 }
 
 /// The most bytes of a body, and how many requests of that size a gateway has memory for. It counts a
@@ -121,8 +132,8 @@ pub(super) fn request(scenario: &Scenario, arrival: &Arrival) -> String {
     text
 }
 
-fn text(scenario: &Scenario, network: &Network) -> String {
-    let roster = &scenario.rosters[0];
+fn text(scenario: &Scenario, network: &Network, index: usize) -> String {
+    let roster = &scenario.rosters[index];
     let pools: Vec<_> = roster
         .pools
         .iter()
@@ -178,7 +189,7 @@ fn text(scenario: &Scenario, network: &Network) -> String {
         text += &format!(
             "[[accounts]]\nname = \"{account}\"\nbase_url = \"http://{account}:{PORT}\"\n\
              api_key = \"{}\"\nconcurrency = {}\npriority = {}\ngroups = [{}]\n",
-            api_key(account),
+            api_key(account, generation(scenario, index, account)),
             limit(of.limit),
             of.priority,
             of_groups.join(", "),

@@ -17,7 +17,7 @@ use turmoil::net::{TcpListener, TcpStream};
 use super::cx::{Counted, Cx};
 use super::http::{self, Message};
 use super::seen::{Deadline, Seen, UpstreamEnd};
-use super::setup::{api_key, model_name, user_agent_of};
+use super::setup::{api_key, credential_of, model_name, user_agent_of};
 use super::{EVERYWHERE, PORT, answer, net, setup};
 use crate::history::What;
 use crate::scenario::Answer;
@@ -141,9 +141,11 @@ impl Upstream {
     fn know(&self, head: &http::Head, body: &[u8]) -> Result<Known, String> {
         let account = self.account;
         let keys: Vec<_> = head.all("x-api-key").chain(head.all("authorization")).collect();
-        if keys != [&*api_key(account)] {
-            return Err(format!("{account} is sent {keys:?}"));
-        }
+        let credential = match keys[..] {
+            [key] => credential_of(account, key),
+            _ => None,
+        };
+        let credential = credential.ok_or_else(|| format!("{account} is sent {keys:?}"))?;
         let req = head.get("user-agent").and_then(user_agent_of).ok_or("no request's name")?;
         let body: serde_json::Value =
             serde_json::from_slice(body).map_err(|error| format!("{req}'s body: {error}"))?;
@@ -155,6 +157,7 @@ impl Upstream {
         if model != model_name(&self.cx.network, account, arrival.spec.model) {
             return Err(format!("{account} is asked for {model:?} by {req}"));
         }
+        self.cx.push(What::Seen(Seen::Presented { req, account, credential }));
         let mut tries = self.cx.tries.borrow_mut();
         let attempt = tries.entry(req).or_default();
         *attempt += 1;
@@ -349,9 +352,10 @@ fn error(status: u16, account: AccountId) -> String {
         400..=499 => "invalid_request_error",
         _ => "api_error",
     };
+    // The credential in it must come to no client.
     format!(
         "{{\"type\":\"error\",\"error\":{{\"type\":\"{kind}\",\"message\":\"said to {}\"}}}}",
-        api_key(account)
+        api_key(account, 0)
     )
 }
 
