@@ -221,7 +221,9 @@ pub fn swarm(
                             Source::Lane(Lane::Des) => {
                                 Outcome::of(&Scenario::generate(seed, preset), care(seed)).0
                             }
-                            source => child::run(source, seed, preset, care(seed)),
+                            source @ (Source::Lane(Lane::Turmoil) | Source::File(..)) => {
+                                child::run(source, seed, preset, care(seed))
+                            }
                         };
                         if tell.send(outcome).is_err() {
                             return;

