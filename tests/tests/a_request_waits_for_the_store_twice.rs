@@ -10,6 +10,7 @@ use sluice_storage::redis::protocol::Script;
 use sluice_tests::fleet::{self, FleetPlan, Stopwatch};
 use sluice_tests::road::Road;
 use sluice_tests::{named, together};
+use tokio::time::sleep;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sluice-under-test");
 
@@ -60,9 +61,11 @@ fn idle_streams_add_nothing_to_the_beat() {
             assert_eq!(reply.status(), 200);
             assert!(reply.chunk().await.is_some(), "its answer begins");
         }
-        // The last of them may still have something to say.
+        // The last of them may still have something to say. Between two beats there is a second of
+        // silence.
         let mut before = 0;
         fleet::until(async || {
+            sleep(Duration::from_secs(1)).await;
             let now = fleet.redis.scripts_run();
             std::mem::replace(&mut before, now) == now
         })
