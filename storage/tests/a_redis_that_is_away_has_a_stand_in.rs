@@ -7,6 +7,7 @@ mod resp;
 #[path = "support/server.rs"]
 mod server;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use sluice_engine::store::{Enter, Instance, Limit, PROTOCOL, Version, Want};
@@ -17,14 +18,14 @@ use sluice_engine::{
 use sluice_storage::degraded::{Degraded, Mode, Thresholds};
 use sluice_storage::redis::{Options, RedisStore};
 use sluice_storage::{Service, Store, Watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use server::Server;
 
-/// A gateway's way to its store, by a clock that begins with it.
+/// A gateway's way to its store. For it, 50 ms pass between two operations.
 struct Gateway {
     store: Degraded<RedisStore>,
-    began: Instant,
+    now: Cell<Time>,
 }
 
 impl Gateway {
@@ -32,12 +33,12 @@ impl Gateway {
         let url = format!("redis+unix://{}", server.socket().display());
         let store = RedisStore::connect(&url, Options::default()).await.expect("it answers");
         let store = Degraded::new(store, Mode::Local, Thresholds::default());
-        Self { store, began: Instant::now() }
+        Self { store, now: Cell::new(Time(1_700_000_000_000_000)) }
     }
 
     async fn ask(&self, op: StoreOp) -> Result<StoreReply, StoreFault> {
-        let elapsed = u64::try_from(self.began.elapsed().as_micros()).expect("a short test");
-        match self.store.try_now(Time(1_700_000_000_000_000 + elapsed), op) {
+        self.now.set(self.now.get() + Span::from_ms(50));
+        match self.store.try_now(self.now.get(), op) {
             Ok(reply) => Ok(reply),
             Err(op) => self.store.run(op).await,
         }
