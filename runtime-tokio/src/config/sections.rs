@@ -83,6 +83,9 @@ section! {
         default body_idle_timeout_ms: u64 = 60_000, within(1..=YEAR_MS);
         /// How long a client may leave a piece of its answer unread.
         default client_stall_timeout_ms: u64 = 120_000, within(1..=YEAR_MS);
+        /// Requests at once in one worker that hold no slots, such as counts of tokens. One user has
+        /// a quarter of them.
+        default asides_max: usize = 32, within(1..=100_000);
         /// From the signal to stop until new connections are refused.
         default shutdown_delay_ms: u64 = 0, within(0..=YEAR_MS);
         /// From then until what still runs is cut off.

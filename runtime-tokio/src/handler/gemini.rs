@@ -18,6 +18,7 @@ use crate::protocol::Protocol;
 use crate::protocol::error::ApiError;
 use crate::protocol::gemini::{self, Action, Array, Call};
 use crate::telemetry::AccessLog;
+use crate::upstream::target::Operation;
 
 const PROTOCOL: Protocol = Protocol::Gemini;
 const WRONG_GROUP: ApiError = ApiError::invalid("API key group has no gemini accounts");
@@ -44,6 +45,11 @@ pub(crate) async fn understand<N: Net, S: Watch>(
     if bytes.is_empty() {
         return Err(EMPTY);
     }
+    let operation = match action {
+        Action::Generate => Operation::Answer { stream: false },
+        Action::Stream => Operation::Answer { stream: true },
+        Action::CountTokens => Operation::Count,
+    };
     let stream = action == Action::Stream;
     log.asks(model, stream, bytes.len());
     body::not_too_late(worker)?;
@@ -65,7 +71,7 @@ pub(crate) async fn understand<N: Net, S: Watch>(
         model: model.to_owned(),
         models: Vec::new(),
         stream,
-        action: Some(action),
+        operation,
         array: (stream && !wants_events(head.uri.query())).then(|| Cell::new(Array::default())),
         log: log.clone(),
     };

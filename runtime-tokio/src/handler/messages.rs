@@ -17,6 +17,7 @@ use crate::protocol::anthropic::Skim;
 use crate::protocol::error::ApiError;
 use crate::protocol::{Protocol, warmup};
 use crate::telemetry::AccessLog;
+use crate::upstream::target::Operation;
 
 const PROTOCOL: Protocol = Protocol::Anthropic;
 
@@ -53,7 +54,7 @@ pub(crate) async fn understand<N: Net, S: Watch>(
         model,
         models,
         stream,
-        action: None,
+        operation: Operation::Answer { stream },
         array: None,
         log: log.clone(),
     };
@@ -61,7 +62,7 @@ pub(crate) async fn understand<N: Net, S: Watch>(
 }
 
 /// The session of a request: by the id that the client gives, else by how the conversation begins.
-fn session_key(scope: Scope, skim: &Skim<'_>) -> Option<SessionKey> {
+pub(super) fn session_key(scope: Scope, skim: &Skim<'_>) -> Option<SessionKey> {
     let id = skim.user_id.as_deref().and_then(session::in_user_id);
     let given = id.and_then(|id| session::explicit(scope, id));
     let prefix = Prefix {

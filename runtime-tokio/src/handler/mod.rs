@@ -20,17 +20,21 @@ use crate::auth::KeyOwner;
 use crate::gateway::{Phase, Worker};
 use crate::net::Net;
 use crate::protocol::error::ApiError;
-use crate::protocol::gemini::{Action, Array};
+use crate::protocol::gemini::Array;
 use crate::protocol::{Protocol, json};
 use crate::stall::Stage;
 use crate::telemetry::AccessLog;
 use crate::upstream::headers::upstream_id;
+use crate::upstream::target::Operation;
 use crate::wire::Answer;
 
 pub mod admin;
+mod aside;
 pub(crate) mod body;
+mod count;
 mod gemini;
 pub(crate) mod messages;
+pub(crate) mod places;
 pub(crate) mod responses;
 mod serving;
 
@@ -65,8 +69,7 @@ pub(crate) struct Asked {
     /// Where the body names it.
     models: Vec<Range<usize>>,
     pub(crate) stream: bool,
-    /// Where the path says what to do.
-    pub(crate) action: Option<Action>,
+    pub(crate) operation: Operation,
     /// The client reads a stream as one array.
     pub(crate) array: Option<Cell<Array>>,
     pub(crate) log: Rc<AccessLog>,
@@ -166,6 +169,10 @@ async fn route<N: Net, S: Watch>(
             let understood = responses::understand(&worker, request, &log).await;
             return serving::answer(worker, protocol, understood, &log).await;
         }
+        "/v1/messages/count_tokens" if post => {
+            log.path(path);
+            return count::answer(&worker, request, &log).await;
+        }
         _ => log.path(path),
     }
     if let Some(rest) = gemini_call(path).filter(|_| post) {
@@ -180,6 +187,7 @@ async fn route<N: Net, S: Watch>(
             empty(StatusCode::OK, &log)
         }
         "/v1/messages"
+        | "/v1/messages/count_tokens"
         | "/v1/responses"
         | "/responses"
         | "/openai/v1/responses"
@@ -256,6 +264,13 @@ fn check_size(headers: &HeaderMap, limits: &crate::config::Limits) -> Result<(),
         ));
     }
     Ok(())
+}
+
+/// An answer that is this JSON text.
+fn whole(json: String, log: &AccessLog) -> Response<Answer> {
+    log.status(200);
+    log.bytes_out(json.len() as u64);
+    head_of(200, "application/json", &log.request_id).map(|()| Answer::whole(json))
 }
 
 fn empty(status: StatusCode, log: &AccessLog) -> Response<Answer> {

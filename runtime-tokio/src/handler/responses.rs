@@ -18,6 +18,7 @@ use crate::protocol::Protocol;
 use crate::protocol::error::ApiError;
 use crate::protocol::openai::{self, Skim};
 use crate::telemetry::AccessLog;
+use crate::upstream::target::Operation;
 
 const PROTOCOL: Protocol = Protocol::OpenAi;
 /// Where a client names its session. The first is what the Codex command line sends; some reverse
@@ -63,7 +64,7 @@ pub(crate) async fn understand<N: Net, S: Watch>(
         model,
         models,
         stream,
-        action: None,
+        operation: Operation::Answer { stream },
         array: None,
         log: log.clone(),
     };

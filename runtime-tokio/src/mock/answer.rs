@@ -59,6 +59,9 @@ impl Mock {
         let (head, body) = request.into_parts();
         match (&head.method, head.uri.path()) {
             (&Method::POST, "/v1/messages") => self.generate(Spoken::Messages, &head, body).await,
+            (&Method::POST, "/v1/messages/count_tokens") => {
+                self.generate(Spoken::Count, &head, body).await
+            }
             (&Method::POST, "/v1/responses") => self.generate(Spoken::Responses, &head, body).await,
             (&Method::POST, path) if path.starts_with(GEMINI_MODELS) => {
                 match Call::read(&path[GEMINI_MODELS.len()..]) {

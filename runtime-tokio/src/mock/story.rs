@@ -16,6 +16,8 @@ use crate::protocol::gemini::Call;
 #[derive(Clone, Copy)]
 pub(super) enum Spoken<'a> {
     Messages,
+    /// Messages, of which only the tokens are asked for.
+    Count,
     Responses,
     Gemini(Call<'a>),
 }
@@ -23,7 +25,7 @@ pub(super) enum Spoken<'a> {
 impl Spoken<'_> {
     pub(super) const fn protocol(self) -> Protocol {
         match self {
-            Self::Messages => Protocol::Anthropic,
+            Self::Messages | Self::Count => Protocol::Anthropic,
             Self::Responses => Protocol::OpenAi,
             Self::Gemini(_) => Protocol::Gemini,
         }
@@ -66,6 +68,10 @@ impl Asked {
     pub(super) fn read(spoken: Spoken<'_>, body: &[u8]) -> serde_json::Result<Self> {
         match spoken {
             Spoken::Messages => serde_json::from_slice(body),
+            Spoken::Count => {
+                let asked = serde_json::from_slice::<Self>(body)?;
+                Ok(Self { counts: true, stream: false, ..asked })
+            }
             Spoken::Responses => serde_json::from_slice::<responses::Request>(body).map(Self::from),
             Spoken::Gemini(call) => {
                 serde_json::from_slice::<gemini::Request>(body).map(|request| request.asked(call))
@@ -157,6 +163,7 @@ impl Story {
     /// The answer as a whole.
     pub(super) fn plain(&self) -> Value {
         match self.protocol {
+            Protocol::Anthropic if self.counts => json!({"input_tokens": self.prompt_tokens()}),
             Protocol::Anthropic => self.whole_message(),
             Protocol::OpenAi => self.response(),
             Protocol::Gemini => self.content(),

@@ -66,6 +66,16 @@ struct Delta {
     usage: Said,
 }
 
+/// The tokens that an answer to a count names.
+#[must_use]
+pub fn counted(body: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Count {
+        input_tokens: u64,
+    }
+    serde_json::from_slice::<Count>(body).ok().map(|count| count.input_tokens)
+}
+
 /// The error in an upstream's body or event, if it is one in the Anthropic shape.
 #[must_use]
 pub fn upstream_error(body: &[u8]) -> Option<UpstreamError> {

@@ -14,6 +14,7 @@ use self::sse::Event;
 pub mod answer;
 pub mod anthropic;
 pub mod error;
+pub mod estimate;
 pub mod gemini;
 pub mod json;
 pub mod openai;

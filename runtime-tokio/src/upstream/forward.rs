@@ -139,12 +139,14 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         // Gone only after an answer has begun, and then nobody is asked again.
         let body = body.unwrap_or_default();
         let asked = self.asked;
+        let model = account.upstream_model(&asked.model).unwrap_or(&asked.model);
+        // A pool has nobody that cannot be asked what it is for.
+        let path = account.target.path(model, asked.operation).ok_or(NoAnswer::Connect)?;
         let request = Outgoing {
             protocol: asked.protocol,
             target: &account.target,
             client: &asked.headers,
-            model: account.upstream_model(&asked.model).unwrap_or(&asked.model),
-            action: asked.action,
+            path,
             body,
         };
         self.worker.pool.send(self.account, account, &request, total).await

@@ -11,10 +11,21 @@ use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use crate::config::{PlatformName, Secret};
 use crate::directory::Endpoint;
-use crate::protocol::gemini::Action;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
+/// What an upstream is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// An answer.
+    Answer {
+        /// In pieces.
+        stream: bool,
+    },
+    /// How many tokens a request has.
+    Count,
+}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -79,15 +90,25 @@ impl Target {
         })
     }
 
-    /// Where this is asked for. `model` is the upstream's name of it.
-    pub(crate) fn path(&self, model: &str, action: Option<Action>) -> Cow<'_, str> {
-        match (self.platform, action) {
-            (PlatformName::Gemini, Some(action)) => {
-                let query = if action == Action::Stream { "?alt=sse" } else { "" };
-                Cow::Owned(format!("{}{}:{}{query}", self.path, in_path(model), action.name()))
+    /// Where this is asked for, if it can be. `model` is the upstream's name of it.
+    pub(crate) fn path(&self, model: &str, operation: Operation) -> Option<Cow<'_, str>> {
+        Some(match (self.platform, operation) {
+            (PlatformName::Anthropic | PlatformName::OpenAi, Operation::Answer { .. }) => {
+                Cow::Borrowed(&*self.path)
             }
-            (_, _) => Cow::Borrowed(&self.path),
-        }
+            (PlatformName::Anthropic, Operation::Count) => {
+                Cow::Owned(format!("{}/count_tokens", self.path))
+            }
+            (PlatformName::OpenAi, Operation::Count) => return None,
+            (PlatformName::Gemini, _) => {
+                let action = match operation {
+                    Operation::Answer { stream: false } => "generateContent",
+                    Operation::Answer { stream: true } => "streamGenerateContent?alt=sse",
+                    Operation::Count => "countTokens",
+                };
+                Cow::Owned(format!("{}{}:{action}", self.path, in_path(model)))
+            }
+        })
     }
 
     /// What nobody is to be told.

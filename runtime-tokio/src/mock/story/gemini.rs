@@ -61,7 +61,7 @@ impl Story {
         self.chunk(&self.parts(), true)
     }
 
-    fn prompt_tokens(&self) -> u64 {
+    pub(super) fn prompt_tokens(&self) -> u64 {
         let of = |name: &str| self.usage[name].as_u64().unwrap_or_default();
         of("input_tokens") + of("cache_read_input_tokens") + of("cache_creation_input_tokens")
     }
