@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use sluice_engine::roster::{self, Pool, PoolKey, Roster};
+use sluice_engine::roster::{self, Platform, Pool, PoolKey, Roster};
 use sluice_engine::{AccountId, GroupId, ModelId, PoolId, UserId};
 
 use crate::auth::{KeyOwner, Keys};
@@ -165,6 +165,22 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Whether a group has accounts of this platform.
+    #[must_use]
+    pub fn serves(&self, group: GroupId, platform: Platform) -> bool {
+        self.roster.pools.keys().any(|key| key.group == group && key.platform == platform)
+    }
+
+    /// The models that a group's accounts of this platform name, in order.
+    #[must_use]
+    pub fn named_models(&self, group: GroupId, platform: Platform) -> BTreeSet<&str> {
+        let keys = self.roster.pools.keys();
+        let keys = keys.filter(|key| key.group == group && key.platform == platform);
+        keys.filter_map(|key| self.models.get(&key.model?)).map(String::as_str).collect()
+    }
+}
+
 fn roster(config: &Config, pools: BTreeMap<PoolKey, Pool>) -> Roster {
     let user = |u: &config::User| (user_id(&u.name), roster::User { limit: u.concurrency.0 });
     let account = |a: &config::Account| {
@@ -229,8 +245,6 @@ fn members_by_model<'a>(
 
 #[cfg(test)]
 mod tests {
-    use sluice_engine::roster::Platform;
-
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use hyper::{HeaderMap, Request, Response};
+use hyper::{HeaderMap, Method, Request, Response};
 use sluice_engine::session::Scope;
 use sluice_engine::store::Limit;
 use sluice_engine::{AccountId, Outcome, Verdict};
@@ -125,6 +125,7 @@ impl<N: Net, S: Watch> Asked<'_, N, S> {
             return Counted::Cannot;
         };
         let request = Outgoing {
+            method: Method::POST,
             protocol: PROTOCOL,
             target: &account.target,
             client: self.client,

@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use hyper::Request;
+use sluice_engine::RequestSpec;
 use sluice_engine::session::{self, Scope};
-use sluice_engine::{GroupId, RequestSpec};
 use sluice_storage::Watch;
 
 use super::body::{self, Body};
 use super::{Asked, owner};
 use crate::auth::KeyOwner;
-use crate::directory::{Directory, model_id};
+use crate::directory::model_id;
 use crate::gateway::Worker;
 use crate::net::Net;
 use crate::protocol::Protocol;
@@ -21,7 +21,7 @@ use crate::telemetry::AccessLog;
 use crate::upstream::target::Operation;
 
 const PROTOCOL: Protocol = Protocol::Gemini;
-const WRONG_GROUP: ApiError = ApiError::invalid("API key group has no gemini accounts");
+pub(super) const WRONG_GROUP: ApiError = ApiError::invalid("API key group has no gemini accounts");
 const EMPTY: ApiError = ApiError::invalid("Request body is empty");
 
 /// Understands a request; `rest` is what follows `/v1beta/models/` in its path. What can be wrong with
@@ -37,7 +37,7 @@ pub(crate) async fn understand<N: Net, S: Watch>(
 ) -> Result<(Asked, RequestSpec), ApiError> {
     let (head, body) = request.into_parts();
     let KeyOwner { user, group } = owner(worker, &head, log)?;
-    if !serves_gemini(&worker.driver.directory, group) {
+    if !worker.driver.directory.serves(group, PROTOCOL.platform()) {
         return Err(WRONG_GROUP);
     }
     let Call { model, action } = Call::read(rest)?;
@@ -76,11 +76,6 @@ pub(crate) async fn understand<N: Net, S: Watch>(
         log: log.clone(),
     };
     Ok((asked, spec))
-}
-
-fn serves_gemini(directory: &Directory, group: GroupId) -> bool {
-    let platform = PROTOCOL.platform();
-    directory.roster.pools.keys().any(|key| key.group == group && key.platform == platform)
 }
 
 /// Whether a stream is to be one of events. Otherwise it is an array.

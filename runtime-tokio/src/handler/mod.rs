@@ -34,6 +34,7 @@ pub(crate) mod body;
 mod count;
 mod gemini;
 pub(crate) mod messages;
+mod models;
 pub(crate) mod places;
 pub(crate) mod responses;
 mod serving;
@@ -175,6 +176,10 @@ async fn route<N: Net, S: Watch>(
         }
         _ => log.path(path),
     }
+    if method == Method::GET && models::Asked::of(path).is_some() {
+        let (head, _) = request.into_parts();
+        return models::answer(&worker, &head, &log).await;
+    }
     if let Some(rest) = gemini_call(path).filter(|_| post) {
         let rest = rest.to_owned();
         let understood = gemini::understand(&worker, request, &rest, &log).await;
@@ -188,6 +193,8 @@ async fn route<N: Net, S: Watch>(
         }
         "/v1/messages"
         | "/v1/messages/count_tokens"
+        | "/v1/models"
+        | "/v1beta/models"
         | "/v1/responses"
         | "/responses"
         | "/openai/v1/responses"

@@ -62,6 +62,14 @@ impl Mock {
             (&Method::POST, "/v1/messages/count_tokens") => {
                 self.generate(Spoken::Count, &head, body).await
             }
+            (&Method::GET, "/v1/models") => {
+                let claude = head.headers.contains_key("anthropic-version");
+                let protocol = if claude { Protocol::Anthropic } else { Protocol::OpenAi };
+                self.generate(Spoken::Models(protocol), &head, body).await
+            }
+            (&Method::GET, "/v1beta/models") => {
+                self.generate(Spoken::Models(Protocol::Gemini), &head, body).await
+            }
             (&Method::POST, "/v1/responses") => self.generate(Spoken::Responses, &head, body).await,
             (&Method::POST, path) if path.starts_with(GEMINI_MODELS) => {
                 match Call::read(&path[GEMINI_MODELS.len()..]) {

@@ -18,6 +18,8 @@ pub(super) enum Spoken<'a> {
     Messages,
     /// Messages, of which only the tokens are asked for.
     Count,
+    /// Which models there are.
+    Models(Protocol),
     Responses,
     Gemini(Call<'a>),
 }
@@ -28,6 +30,7 @@ impl Spoken<'_> {
             Self::Messages | Self::Count => Protocol::Anthropic,
             Self::Responses => Protocol::OpenAi,
             Self::Gemini(_) => Protocol::Gemini,
+            Self::Models(protocol) => protocol,
         }
     }
 }
@@ -38,12 +41,22 @@ pub(super) struct Asked {
     model: String,
     #[serde(default)]
     pub(super) stream: bool,
-    /// Only how many tokens it has is asked.
     #[serde(skip)]
-    counts: bool,
+    purpose: Purpose,
     #[serde(default)]
     tools: Vec<Tool>,
     tool_choice: Option<ToolChoice>,
+}
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Purpose {
+    #[default]
+    Answer,
+    /// Only how many tokens the request has.
+    Count,
+    /// Which models there are.
+    Models,
 }
 
 #[derive(Clone, Deserialize)]
@@ -70,8 +83,15 @@ impl Asked {
             Spoken::Messages => serde_json::from_slice(body),
             Spoken::Count => {
                 let asked = serde_json::from_slice::<Self>(body)?;
-                Ok(Self { counts: true, stream: false, ..asked })
+                Ok(Self { purpose: Purpose::Count, stream: false, ..asked })
             }
+            Spoken::Models(_) => Ok(Self {
+                model: String::new(),
+                stream: false,
+                purpose: Purpose::Models,
+                tools: Vec::new(),
+                tool_choice: None,
+            }),
             Spoken::Responses => serde_json::from_slice::<responses::Request>(body).map(Self::from),
             Spoken::Gemini(call) => {
                 serde_json::from_slice::<gemini::Request>(body).map(|request| request.asked(call))
@@ -115,7 +135,7 @@ pub(super) struct Story {
     protocol: Protocol,
     model: String,
     id: String,
-    counts: bool,
+    purpose: Purpose,
     said: Said,
     usage: Value,
 }
@@ -156,17 +176,53 @@ impl Story {
         };
         let id = format!("msg_mock_{n}");
         let usage = usage(body, said.pieces(), n);
-        let (model, counts) = (asked.model.clone(), asked.counts);
-        Ok(Self { protocol, model, id, counts, said, usage })
+        let (model, purpose) = (asked.model.clone(), asked.purpose);
+        Ok(Self { protocol, model, id, purpose, said, usage })
     }
 
     /// The answer as a whole.
     pub(super) fn plain(&self) -> Value {
+        match (self.purpose, self.protocol) {
+            (Purpose::Models, _) => return self.models(),
+            (Purpose::Count, Protocol::Anthropic) => {
+                return json!({"input_tokens": self.prompt_tokens()});
+            }
+            (Purpose::Count | Purpose::Answer, _) => {}
+        }
         match self.protocol {
-            Protocol::Anthropic if self.counts => json!({"input_tokens": self.prompt_tokens()}),
             Protocol::Anthropic => self.whole_message(),
             Protocol::OpenAi => self.response(),
             Protocol::Gemini => self.content(),
+        }
+    }
+
+    /// What there is, in two sizes.
+    fn models(&self) -> Value {
+        let list = |family: &str, entry: fn(String) -> Value| -> Vec<Value> {
+            ["large", "small"].map(|size| entry(format!("{family}-mock-{size}"))).into()
+        };
+        match self.protocol {
+            Protocol::Anthropic => {
+                let data = list("claude", |id| {
+                    json!({"type": "model", "id": id, "display_name": id,
+                           "created_at": "2025-01-01T00:00:00Z"})
+                });
+                json!({"data": data, "has_more": false})
+            }
+            Protocol::OpenAi => {
+                let data = list(
+                    "gpt",
+                    |id| json!({"id": id, "object": "model", "created": 1, "owned_by": "mock"}),
+                );
+                json!({"object": "list", "data": data})
+            }
+            Protocol::Gemini => {
+                let models = list("gemini", |id| {
+                    json!({"name": format!("models/{id}"), "inputTokenLimit": 9,
+                           "supportedGenerationMethods": ["generateContent"]})
+                });
+                json!({"models": models})
+            }
         }
     }
 

@@ -17,6 +17,7 @@ pub mod error;
 pub mod estimate;
 pub mod gemini;
 pub mod json;
+pub mod models;
 pub mod openai;
 mod skim;
 pub mod sse;

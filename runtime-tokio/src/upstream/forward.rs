@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::header::CONTENT_TYPE;
-use hyper::{HeaderMap, Response};
+use hyper::{HeaderMap, Method, Response};
 use sluice_engine::{AccountId, Attempt, Outcome};
 use sluice_storage::Watch;
 use tokio::time::{Instant, timeout_at};
@@ -143,6 +143,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         // A pool has nobody that cannot be asked what it is for.
         let path = account.target.path(model, asked.operation).ok_or(NoAnswer::Connect)?;
         let request = Outgoing {
+            method: Method::POST,
             protocol: asked.protocol,
             target: &account.target,
             client: &asked.headers,

@@ -20,6 +20,7 @@ const HEAD_BYTES_USUAL: usize = 1024;
 /// See the module's documentation.
 #[derive(Clone)]
 pub(crate) struct Outgoing<'a> {
+    pub(crate) method: Method,
     pub(crate) protocol: Protocol,
     pub(crate) target: &'a Target,
     /// What the client sent.
@@ -33,7 +34,7 @@ impl Outgoing<'_> {
     pub(crate) fn http1_head(&self) -> Bytes {
         let target = self.target;
         let mut head = Vec::with_capacity(HEAD_BYTES_USUAL);
-        for part in ["POST ", &*self.path, " HTTP/1.1\r\n"] {
+        for part in [self.method.as_str(), " ", &*self.path, " HTTP/1.1\r\n"] {
             head.extend_from_slice(part.as_bytes());
         }
         let length = HeaderValue::from(self.body.len());
@@ -51,7 +52,7 @@ impl Outgoing<'_> {
     /// All of it, as HTTP/2 has it.
     pub(crate) fn http2(&self) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = self.method.clone();
         let uri = format!("{}{}", self.target.origin, self.path).parse();
         *request.uri_mut() = uri.expect("an origin and a path of plain characters");
         *request.version_mut() = Version::HTTP_2;

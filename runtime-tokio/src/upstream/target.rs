@@ -25,6 +25,8 @@ pub(crate) enum Operation {
     },
     /// How many tokens a request has.
     Count,
+    /// Which models there are.
+    Models,
 }
 
 /// See the module's documentation.
@@ -34,6 +36,8 @@ pub struct Target {
     pub(crate) origin: String,
     /// Where answers are asked for; or, where that depends on what is asked, what it begins with.
     path: String,
+    /// Where the list of models is.
+    models: String,
     platform: PlatformName,
     /// The `host` header of HTTP/1.1.
     pub(crate) host: HeaderValue,
@@ -51,6 +55,16 @@ fn path(platform: PlatformName, prefix: &str) -> String {
         PlatformName::OpenAi if prefix.ends_with("/v1") => format!("{prefix}/responses"),
         PlatformName::OpenAi => format!("{prefix}/v1/responses"),
         PlatformName::Gemini => format!("{prefix}/v1beta/models/"),
+    }
+}
+
+/// Where the list of models is, as much of it on a page as there can be.
+fn models(platform: PlatformName, prefix: &str) -> String {
+    match platform {
+        PlatformName::Anthropic => format!("{prefix}/v1/models?limit=1000"),
+        PlatformName::OpenAi if prefix.ends_with("/v1") => format!("{prefix}/models"),
+        PlatformName::OpenAi => format!("{prefix}/v1/models"),
+        PlatformName::Gemini => format!("{prefix}/v1beta/models?pageSize=1000"),
     }
 }
 
@@ -82,6 +96,7 @@ impl Target {
         Ok(Self {
             origin,
             path,
+            models: models(platform, &endpoint.prefix),
             platform,
             host: HeaderValue::try_from(&authority)
                 .map_err(|e| ("base_url", format!("{authority}: {e}")))?,
@@ -100,15 +115,19 @@ impl Target {
                 Cow::Owned(format!("{}/count_tokens", self.path))
             }
             (PlatformName::OpenAi, Operation::Count) => return None,
-            (PlatformName::Gemini, _) => {
-                let action = match operation {
-                    Operation::Answer { stream: false } => "generateContent",
-                    Operation::Answer { stream: true } => "streamGenerateContent?alt=sse",
-                    Operation::Count => "countTokens",
-                };
-                Cow::Owned(format!("{}{}:{action}", self.path, in_path(model)))
+            (_, Operation::Models) => Cow::Borrowed(&*self.models),
+            (PlatformName::Gemini, Operation::Answer { stream: false }) => {
+                self.call(model, "generateContent")
             }
+            (PlatformName::Gemini, Operation::Answer { stream: true }) => {
+                self.call(model, "streamGenerateContent?alt=sse")
+            }
+            (PlatformName::Gemini, Operation::Count) => self.call(model, "countTokens"),
         })
+    }
+
+    fn call(&self, model: &str, action: &str) -> Cow<'_, str> {
+        Cow::Owned(format!("{}{}:{action}", self.path, in_path(model)))
     }
 
     /// What nobody is to be told.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Asked, Said, Story, Tool, ToolChoice};
+use super::{Asked, Purpose, Said, Story, Tool, ToolChoice};
 use crate::protocol::gemini::{Action, Call};
 
 /// A request of that protocol, but for what its path says.
@@ -49,13 +49,14 @@ impl Request {
             .map(|calling| ToolChoice { kind: calling.mode.to_ascii_lowercase(), name: None });
         let stream = call.action == Action::Stream;
         let counts = call.action == Action::CountTokens;
-        Asked { model: call.model.to_owned(), stream, counts, tools, tool_choice }
+        let purpose = if counts { Purpose::Count } else { Purpose::Answer };
+        Asked { model: call.model.to_owned(), stream, purpose, tools, tool_choice }
     }
 }
 
 impl Story {
     pub(super) fn content(&self) -> Value {
-        if self.counts {
+        if self.purpose == Purpose::Count {
             return json!({"totalTokens": self.prompt_tokens()});
         }
         self.chunk(&self.parts(), true)

@@ -1,0 +1,212 @@
+//! `GET /v1/models` and `GET /v1beta/models`: which models a key's group can be asked for.
+//!
+//! An account that names its models serves those; one that names none serves what its upstream
+//! lists. Upstreams that cannot list are taken to have what everybody knows of.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use hyper::http::request::Parts;
+use hyper::{Method, Response};
+use sluice_engine::{GroupId, Verdict};
+use sluice_storage::Watch;
+
+use super::aside::{self, Wanted};
+use super::gemini::WRONG_GROUP;
+use super::{owner, refuse, whole};
+use crate::directory::model_id;
+use crate::gateway::Worker;
+use crate::net::Net;
+use crate::protocol::Protocol;
+use crate::protocol::error::ApiError;
+use crate::protocol::models::{self, Model};
+use crate::telemetry::AccessLog;
+use crate::upstream::outgoing::Outgoing;
+use crate::upstream::target::Operation;
+use crate::wire::Answer;
+
+/// The most bytes of an upstream's list that are read.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What every client of the Messages protocol sends.
+const ANTHROPIC_VERSION: &str = "anthropic-version";
+/// No model has it: it stands for those that nobody names.
+const UNNAMED: &str = "";
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked<'a> {
+    /// At `/v1/models`, where two protocols have their lists.
+    Plain(Option<&'a str>),
+    /// At `/v1beta/models`.
+    Gemini(Option<&'a str>),
+}
+
+impl<'a> Asked<'a> {
+    /// What a path asks for, if it asks for models.
+    pub(crate) fn of(path: &'a str) -> Option<Self> {
+        let (rest, asked): (_, fn(_) -> _) = match path.strip_prefix("/v1beta/models") {
+            Some(rest) => (rest, Self::Gemini),
+            None => (path.strip_prefix("/v1/models")?, Self::Plain),
+        };
+        match rest.strip_prefix('/') {
+            None => rest.is_empty().then(|| asked(None)),
+            Some(model) => (!model.is_empty()).then(|| asked(Some(model))),
+        }
+    }
+}
+
+/// Answers a request.
+pub(crate) async fn answer<N: Net, S: Watch>(
+    worker: &Rc<Worker<N, S>>,
+    head: &Parts,
+    log: &AccessLog,
+) -> Response<Answer> {
+    let asked = Asked::of(head.uri.path()).expect("only what asks for models comes here");
+    let group = match owner(worker, head, log) {
+        Ok(owner) => owner.group,
+        Err(error) => return refuse(protocol_of(worker, head, asked, None), &error, log),
+    };
+    let protocol = protocol_of(worker, head, asked, Some(group));
+    let (Asked::Plain(one) | Asked::Gemini(one)) = asked;
+    let Some(_place) = log.user().and_then(|user| worker.places.take(user)) else {
+        let full = ApiError::of(Verdict::UserLineFull, None).expect("it was not served");
+        return refuse(protocol, &full, log);
+    };
+    let models = Models { worker, head, protocol, group };
+    match aside::unless_closing(worker, models.told(one)).await {
+        Ok(json) => whole(json, log),
+        Err(error) => refuse(protocol, &error, log),
+    }
+}
+
+/// Whose shape the client reads: the path says it, or a header that clients of one protocol send, or
+/// else what the key's group is for.
+fn protocol_of<N: Net, S: Watch>(
+    worker: &Worker<N, S>,
+    head: &Parts,
+    asked: Asked<'_>,
+    group: Option<GroupId>,
+) -> Protocol {
+    let openai = |group| worker.driver.directory.serves(group, Protocol::OpenAi.platform());
+    match asked {
+        Asked::Gemini(_) => Protocol::Gemini,
+        Asked::Plain(_) if head.headers.contains_key(ANTHROPIC_VERSION) => Protocol::Anthropic,
+        Asked::Plain(_) if group.is_some_and(openai) => Protocol::OpenAi,
+        Asked::Plain(_) => Protocol::Anthropic,
+    }
+}
+
+/// The models that a group's accounts serve.
+struct Listed {
+    models: Vec<Model>,
+    /// There may be others.
+    open: bool,
+}
+
+struct Models<'a, N: Net, S: Watch> {
+    worker: &'a Rc<Worker<N, S>>,
+    head: &'a Parts,
+    protocol: Protocol,
+    group: GroupId,
+}
+
+impl<N: Net, S: Watch> Models<'_, N, S> {
+    /// The whole list, or one of it.
+    async fn told(&self, one: Option<&str>) -> Result<String, ApiError> {
+        let Listed { models, open } = self.list().await?;
+        let Some(wanted) = one else { return Ok(models::list(self.protocol, &models)) };
+        let found = models.iter().find(|model| model.id == wanted).map(Cow::Borrowed);
+        let found = found.or_else(|| open.then(|| Cow::Owned(Model::named(wanted))));
+        let missing = || ApiError {
+            message: Cow::Owned(format!("model: {wanted}")),
+            ..ApiError::new(404, "not_found_error", "")
+        };
+        found.map(|model| model.entry(self.protocol)).ok_or_else(missing)
+    }
+
+    async fn list(&self) -> Result<Listed, ApiError> {
+        let directory = &self.worker.driver.directory;
+        let platform = self.protocol.platform();
+        if !directory.serves(self.group, platform) {
+            return Err(match self.protocol {
+                Protocol::Gemini => WRONG_GROUP,
+                Protocol::Anthropic | Protocol::OpenAi => {
+                    ApiError::of(Verdict::NoAccounts, None).expect("it was not served")
+                }
+            });
+        }
+        let mut listed = Listed { models: Vec::new(), open: false };
+        if directory.roster.pool(self.group, platform, model_id(UNNAMED)).is_some() {
+            listed = self.live().await?;
+        }
+        for name in directory.named_models(self.group, platform) {
+            if !listed.models.iter().any(|model| model.id == name) {
+                listed.models.push(Model::named(name));
+            }
+        }
+        Ok(listed)
+    }
+
+    /// What an account lists that serves all that its upstream has.
+    async fn live(&self) -> Result<Listed, ApiError> {
+        let (group, platform) = (self.group, self.protocol.platform());
+        let model = model_id(UNNAMED);
+        let wanted = Wanted { group, platform, model, session: None, excluded: Vec::new() };
+        let mut last = None;
+        for id in aside::look(self.worker, wanted).await? {
+            let Some(account) = self.worker.driver.directory.accounts.get(&id) else { continue };
+            let Some(path) = account.target.path(UNNAMED, Operation::Models) else { continue };
+            let request = Outgoing {
+                method: Method::GET,
+                protocol: self.protocol,
+                target: &account.target,
+                client: &self.head.headers,
+                path,
+                body: Bytes::new(),
+            };
+            let fetched = aside::fetch(self.worker, id, account, &request, ANSWER_BYTES_MAX).await;
+            let (outcome, refusal) = match fetched {
+                Err(outcome) => (outcome, None),
+                Ok(fetched) if fetched.head.status().is_success() => {
+                    if let Some(models) = Model::list_of(&fetched.body) {
+                        return Ok(Listed { models, open: false });
+                    }
+                    return Ok(self.known());
+                }
+                // It serves, and does not list.
+                Ok(fetched) if matches!(fetched.head.status().as_u16(), 401..=405 | 501) => {
+                    return Ok(self.known());
+                }
+                Ok(fetched) => fetched.failure(self.worker, &request),
+            };
+            last = Some(aside::told(id, outcome, refusal));
+        }
+        last.map_or_else(|| Ok(self.known()), Err)
+    }
+
+    fn known(&self) -> Listed {
+        let models = models::known(self.protocol).iter().copied().map(Model::named).collect();
+        Listed { models, open: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_asks_for_all_or_for_one() {
+        for (path, asked) in [
+            ("/v1/models", Some(Asked::Plain(None))),
+            ("/v1/models/m", Some(Asked::Plain(Some("m")))),
+            ("/v1beta/models", Some(Asked::Gemini(None))),
+            ("/v1beta/models/tuned/x", Some(Asked::Gemini(Some("tuned/x")))),
+            ("/v1/modelsx", None),
+            ("/v1/models/", None),
+            ("/v2/models", None),
+        ] {
+            assert_eq!(Asked::of(path), asked, "{path}");
+        }
+    }
+}
