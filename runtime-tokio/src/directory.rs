@@ -12,6 +12,7 @@ use sluice_engine::{AccountId, GroupId, ModelId, PoolId, UserId};
 
 use crate::auth::{KeyOwner, Keys};
 use crate::config::{self, Config, ConfigError, Finding, PlatformName};
+use crate::protocol::Protocol;
 use crate::upstream::target::Target;
 use crate::upstream::tls::Tls;
 
@@ -62,6 +63,8 @@ pub struct Account {
     pub target: Target,
     /// The way there. Without it, directly; if it fails, nothing is sent another way.
     pub proxy: Option<Proxy>,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// The upstream's name of each model that has another one there.
     pub models: BTreeMap<String, String>,
 }
@@ -110,6 +113,7 @@ impl Account {
             target: Target::new(account.platform, &account.base_url, &account.api_key)?,
             endpoint: account.base_url.clone(),
             proxy: proxy.map_err(|why| ("proxy", why))?,
+            protocol: account.platform.protocol(),
             models: account.models.clone(),
         })
     }

@@ -122,9 +122,9 @@ fn what_is_wrong_is_told_in_the_clients_shape() {
         assert_eq!(world.send(request.expect("a good request")).await.status(), 405);
         world
     });
-    run(plan(None, GEMINI), async |world| {
+    run(plan(None, GPT), async |world| {
         let mut reply = get(&world, "/v1/models", true).await;
-        assert_eq!((reply.status(), &reply.json().await["type"]), (503, &json!("error")));
+        assert_eq!((reply.status(), &reply.json().await["type"]), (400, &json!("error")));
         world
     });
 }

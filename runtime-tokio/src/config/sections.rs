@@ -14,6 +14,7 @@ use super::secret::Secret;
 use super::values::{Concurrency, OneOrMany};
 use crate::auth::KeyHash;
 use crate::directory::Endpoint;
+use crate::protocol::Protocol;
 
 /// The longest time that can be set: a year.
 pub(super) const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
@@ -234,6 +235,18 @@ words! {
         OpenAi = "openai",
         /// The Gemini protocol.
         Gemini = "gemini",
+    }
+}
+
+impl PlatformName {
+    /// What accounts of this platform speak.
+    #[must_use]
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::Anthropic => Protocol::Anthropic,
+            Self::OpenAi => Protocol::OpenAi,
+            Self::Gemini => Protocol::Gemini,
+        }
     }
 }
 

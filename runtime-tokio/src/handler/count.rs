@@ -12,7 +12,7 @@ use sluice_storage::Watch;
 
 use super::aside::{self, Fetched, Wanted};
 use super::body::{self, Body};
-use super::{messages, owner, refuse, whole};
+use super::{messages, owner, platform, refuse, whole};
 use crate::auth::KeyOwner;
 use crate::billing;
 use crate::directory::{Account, model_id};
@@ -20,8 +20,9 @@ use crate::gateway::Worker;
 use crate::net::Net;
 use crate::protocol::anthropic::Skim;
 use crate::protocol::error::ApiError;
-use crate::protocol::{Protocol, anthropic, estimate, json};
+use crate::protocol::{Protocol, estimate, json};
 use crate::telemetry::AccessLog;
+use crate::upstream::bridge::Bridge;
 use crate::upstream::headers;
 use crate::upstream::outgoing::Outgoing;
 use crate::upstream::target::Operation;
@@ -58,11 +59,12 @@ async fn count<N: Net, S: Watch>(
     let full = || ApiError::of(Verdict::UserLineFull, None).expect("it was not served");
     let _place = worker.places.take(owner.user).ok_or_else(full)?;
     let KeyOwner { user, group } = owner;
-    let platform = PROTOCOL.platform();
+    let model = model_id(&skim.model);
+    let platform = platform::resolve(&worker.driver.directory, group, PROTOCOL, model)?;
     let wanted = Wanted {
         group,
         platform,
-        model: model_id(&skim.model),
+        model,
         session: messages::session_key(Scope { group, platform, user }, &skim),
         excluded: Vec::new(),
     };
@@ -73,7 +75,7 @@ async fn count<N: Net, S: Watch>(
             Counted::Tokens(tokens) => return Ok(tokens),
             Counted::Cannot => return estimate::of_messages(&bytes),
             Counted::Failed(outcome, refusal) => {
-                let over = matches!(outcome, Outcome::ClientError { .. });
+                let over = matches!(outcome, Outcome::ClientError { .. } | Outcome::Cancelled);
                 last = Some(aside::told(id, outcome, refusal));
                 if over {
                     break;
@@ -124,16 +126,22 @@ impl<N: Net, S: Watch> Asked<'_, N, S> {
         let Some(path) = account.target.path(name, Operation::Count) else {
             return Counted::Cannot;
         };
+        let bridge = Bridge::between(PROTOCOL, account);
+        let Some(bridge) = bridge else { return Counted::Cannot };
+        let body = match bridge.count_request(self.body_for(account), name) {
+            Ok(body) => body,
+            Err(refusal) => return Counted::Failed(Outcome::Cancelled, Some(refusal)),
+        };
         let request = Outgoing {
             method: Method::POST,
-            protocol: PROTOCOL,
+            protocol: account.protocol,
             target: &account.target,
             client: self.client,
             path,
-            body: self.body_for(account),
+            body,
         };
         match aside::fetch(worker, id, account, &request, ANSWER_BYTES_MAX).await {
-            Ok(fetched) => self.read(&request, &fetched),
+            Ok(fetched) => self.read(bridge, &request, &fetched),
             Err(outcome) => Counted::Failed(outcome, None),
         }
     }
@@ -145,17 +153,18 @@ impl<N: Net, S: Watch> Asked<'_, N, S> {
         }
     }
 
-    fn read(&self, request: &Outgoing<'_>, fetched: &Fetched) -> Counted {
+    fn read(&self, bridge: Bridge, request: &Outgoing<'_>, fetched: &Fetched) -> Counted {
         let head = &fetched.head;
-        let id = head.headers().get(headers::upstream_id(PROTOCOL));
+        let id = head.headers().get(headers::upstream_id(request.protocol));
         self.log.upstream_id(id.and_then(|id| id.to_str().ok()).map(str::to_owned));
         if head.status().is_success() {
-            return match anthropic::counted(&fetched.body) {
+            return match request.protocol.counted(&fetched.body) {
                 Some(tokens) => Counted::Tokens(tokens),
                 None => Counted::Failed(Outcome::ServerError { status: 502 }, None),
             };
         }
         let (outcome, refusal) = fetched.failure(self.worker, request);
+        let refusal = refusal.map(|refusal| bridge.refusal(&fetched.body, refusal));
         // Who knows the operation says in its own shape what it does not find.
         let unknown = matches!(head.status().as_u16(), 404 | 405 | 501) && refusal.is_none();
         if unknown { Counted::Cannot } else { Counted::Failed(outcome, refusal) }

@@ -8,7 +8,7 @@ use sluice_engine::{RequestSpec, SessionKey};
 use sluice_storage::Watch;
 
 use super::body::{self, Body};
-use super::{Asked, owner};
+use super::{Asked, owner, platform};
 use crate::auth::KeyOwner;
 use crate::directory::model_id;
 use crate::gateway::Worker;
@@ -36,12 +36,13 @@ pub(crate) async fn understand<N: Net, S: Watch>(
     let skim = Skim::read(&bytes)?;
     log.asks(&skim.model, skim.stream, bytes.len());
     body::not_too_late(worker)?;
-    let platform = PROTOCOL.platform();
+    let model = model_id(&skim.model);
+    let platform = platform::resolve(&worker.driver.directory, group, PROTOCOL, model)?;
     let spec = RequestSpec {
         user,
         group,
         platform,
-        model: model_id(&skim.model),
+        model,
         session: session_key(Scope { group, platform, user }, &skim),
         stream: skim.stream,
         warmup: worker.driver.directory.intercepts && warmup::is_warmup(&bytes),

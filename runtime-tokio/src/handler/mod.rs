@@ -36,6 +36,7 @@ mod gemini;
 pub(crate) mod messages;
 mod models;
 pub(crate) mod places;
+mod platform;
 pub(crate) mod responses;
 mod serving;
 

@@ -9,11 +9,13 @@ use std::rc::Rc;
 use bytes::Bytes;
 use hyper::http::request::Parts;
 use hyper::{Method, Response};
+use sluice_engine::roster::Platform;
 use sluice_engine::{GroupId, Verdict};
 use sluice_storage::Watch;
 
 use super::aside::{self, Wanted};
 use super::gemini::WRONG_GROUP;
+use super::platform::{NO_WAY, reachable};
 use super::{owner, refuse, whole};
 use crate::directory::model_id;
 use crate::gateway::Worker;
@@ -127,30 +129,38 @@ impl<N: Net, S: Watch> Models<'_, N, S> {
 
     async fn list(&self) -> Result<Listed, ApiError> {
         let directory = &self.worker.driver.directory;
-        let platform = self.protocol.platform();
-        if !directory.serves(self.group, platform) {
+        let serves = |platform: &&Platform| directory.serves(self.group, **platform);
+        let platforms: Vec<_> = reachable(self.protocol).iter().filter(serves).collect();
+        if platforms.is_empty() {
             return Err(match self.protocol {
                 Protocol::Gemini => WRONG_GROUP,
-                Protocol::Anthropic | Protocol::OpenAi => {
-                    ApiError::of(Verdict::NoAccounts, None).expect("it was not served")
-                }
+                Protocol::Anthropic | Protocol::OpenAi => NO_WAY,
             });
         }
         let mut listed = Listed { models: Vec::new(), open: false };
-        if directory.roster.pool(self.group, platform, model_id(UNNAMED)).is_some() {
-            listed = self.live().await?;
-        }
-        for name in directory.named_models(self.group, platform) {
-            if !listed.models.iter().any(|model| model.id == name) {
-                listed.models.push(Model::named(name));
+        for platform in platforms {
+            let unnamed = directory.roster.pool(self.group, *platform, model_id(UNNAMED));
+            if unnamed.is_some() {
+                let live = self.live(*platform).await?;
+                listed.models.extend(live.models);
+                listed.open |= live.open;
+            }
+            for name in directory.named_models(self.group, *platform) {
+                if !listed.models.iter().any(|model| model.id == name) {
+                    listed.models.push(Model::named(name));
+                }
+            }
+            if unnamed.is_some() {
+                // It serves whatever is asked for; nobody else is.
+                break;
             }
         }
         Ok(listed)
     }
 
     /// What an account lists that serves all that its upstream has.
-    async fn live(&self) -> Result<Listed, ApiError> {
-        let (group, platform) = (self.group, self.protocol.platform());
+    async fn live(&self, platform: Platform) -> Result<Listed, ApiError> {
+        let group = self.group;
         let model = model_id(UNNAMED);
         let wanted = Wanted { group, platform, model, session: None, excluded: Vec::new() };
         let mut last = None;
@@ -159,7 +169,7 @@ impl<N: Net, S: Watch> Models<'_, N, S> {
             let Some(path) = account.target.path(UNNAMED, Operation::Models) else { continue };
             let request = Outgoing {
                 method: Method::GET,
-                protocol: self.protocol,
+                protocol: account.protocol,
                 target: &account.target,
                 client: &self.head.headers,
                 path,
@@ -169,24 +179,32 @@ impl<N: Net, S: Watch> Models<'_, N, S> {
             let (outcome, refusal) = match fetched {
                 Err(outcome) => (outcome, None),
                 Ok(fetched) if fetched.head.status().is_success() => {
-                    if let Some(models) = Model::list_of(&fetched.body) {
-                        return Ok(Listed { models, open: false });
-                    }
-                    return Ok(self.known());
+                    let Some(models) = Model::list_of(&fetched.body) else {
+                        return Ok(Self::known(account.protocol));
+                    };
+                    return Ok(self.readable(models, account.protocol));
                 }
                 // It serves, and does not list.
                 Ok(fetched) if matches!(fetched.head.status().as_u16(), 401..=405 | 501) => {
-                    return Ok(self.known());
+                    return Ok(Self::known(account.protocol));
                 }
                 Ok(fetched) => fetched.failure(self.worker, &request),
             };
             last = Some(aside::told(id, outcome, refusal));
         }
-        last.map_or_else(|| Ok(self.known()), Err)
+        last.map_or_else(|| Ok(Self::known(self.protocol)), Err)
     }
 
-    fn known(&self) -> Listed {
-        let models = models::known(self.protocol).iter().copied().map(Model::named).collect();
+    /// An upstream's list, of which only names are kept if the client reads other entries.
+    fn readable(&self, models: Vec<Model>, protocol: Protocol) -> Listed {
+        let named = |model: Model| {
+            if protocol == self.protocol { model } else { Model::named(model.id) }
+        };
+        Listed { models: models.into_iter().map(named).collect(), open: false }
+    }
+
+    fn known(protocol: Protocol) -> Listed {
+        let models = models::known(protocol).iter().copied().map(Model::named).collect();
         Listed { models, open: true }
     }
 }

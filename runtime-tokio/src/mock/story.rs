@@ -387,7 +387,8 @@ fn sample(schema: &Value, depth: u32) -> Value {
     }
     let kind = &schema["type"];
     // Of several, the first.
-    match kind.as_str().or_else(|| kind[0].as_str()) {
+    let kind = kind.as_str().or_else(|| kind[0].as_str()).map(str::to_ascii_lowercase);
+    match kind.as_deref() {
         Some("string") => WORDS[1].into(),
         Some("integer" | "number") => 1.into(),
         Some("boolean") => true.into(),

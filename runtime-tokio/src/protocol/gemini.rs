@@ -88,6 +88,17 @@ impl From<Said> for Usage {
     }
 }
 
+/// The tokens that an answer to a count names.
+#[must_use]
+pub fn counted(body: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Count {
+        total_tokens: u64,
+    }
+    serde_json::from_slice::<Count>(body).ok().map(|count| count.total_tokens)
+}
+
 /// The error in an upstream's body or event, which may stand in a list of its own.
 #[must_use]
 pub fn upstream_error(body: &[u8]) -> Option<UpstreamError> {

@@ -102,6 +102,16 @@ impl Protocol {
         walk.end().ok().map(|()| usage)
     }
 
+    /// The tokens that an answer to a count of them names.
+    #[must_use]
+    pub fn counted(self, body: &[u8]) -> Option<u64> {
+        match self {
+            Self::Anthropic => anthropic::counted(body),
+            Self::OpenAi => None,
+            Self::Gemini => gemini::counted(body),
+        }
+    }
+
     /// Where an event of this kind names the model, if it does.
     #[must_use]
     pub const fn model_in(self, kind: Kind) -> Option<&'static [&'static str]> {
