@@ -65,6 +65,8 @@ pub struct Account {
     pub proxy: Option<Proxy>,
     /// What it speaks.
     pub protocol: Protocol,
+    /// The project that Code Assist wants in its envelope; without one there is no envelope.
+    pub project: Option<String>,
     /// The upstream's name of each model that has another one there.
     pub models: BTreeMap<String, String>,
 }
@@ -110,10 +112,11 @@ impl Account {
         let proxy = account.proxy.as_ref().map(Proxy::parse).transpose();
         Ok(Self {
             name: account.name.clone(),
-            target: Target::new(account.platform, &account.base_url, &account.api_key)?,
+            target: Target::new(account.upstream(), &account.base_url, &account.api_key)?,
             endpoint: account.base_url.clone(),
             proxy: proxy.map_err(|why| ("proxy", why))?,
             protocol: account.platform.protocol(),
+            project: account.project.clone(),
             models: account.models.clone(),
         })
     }
@@ -211,7 +214,7 @@ fn pools(config: &Config) -> (BTreeMap<PoolKey, Pool>, BTreeMap<PoolId, String>)
     for group in &config.groups {
         for &(word, platform) in PlatformName::WORDS {
             let belongs =
-                |a: &&config::Account| a.groups.contains(&group.name) && a.platform == platform;
+                |a: &&config::Account| a.groups.contains(&group.name) && a.serves(platform);
             let accounts: Vec<_> = config.accounts.iter().filter(belongs).collect();
             for (model, members) in members_by_model(&accounts) {
                 // A model's name is at least one character long, so that nothing else is "".

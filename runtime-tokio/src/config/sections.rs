@@ -15,6 +15,7 @@ use super::values::{Concurrency, OneOrMany};
 use crate::auth::KeyHash;
 use crate::directory::Endpoint;
 use crate::protocol::Protocol;
+use crate::upstream::target::UpstreamKind;
 
 /// The longest time that can be set: a year.
 pub(super) const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
@@ -198,6 +199,10 @@ section! {
         /// The models it serves, each with the name that the upstream knows it by. Empty: every
         /// model.
         default models: BTreeMap<String, String> = BTreeMap::new();
+        /// The project that requests are made for, where the upstream wants Code Assist's envelope.
+        optional project: String, name();
+        /// Whether it also serves, in its groups, clients that do not ask for its platform.
+        default mixed: bool = false;
         /// Whether warm-up requests are answered by the gateway in its name.
         default intercept_warmup: bool = false;
     }
@@ -235,6 +240,30 @@ words! {
         OpenAi = "openai",
         /// The Gemini protocol.
         Gemini = "gemini",
+        /// The Gemini protocol in Code Assist's envelope.
+        Antigravity = "antigravity",
+    }
+}
+
+impl Account {
+    /// Whether it serves clients of this platform.
+    #[must_use]
+    pub fn serves(&self, platform: PlatformName) -> bool {
+        let mixes = matches!(platform, PlatformName::Anthropic | PlatformName::Gemini);
+        self.platform == platform || self.mixed && mixes
+    }
+
+    /// How its upstream is asked.
+    #[must_use]
+    pub fn upstream(&self) -> UpstreamKind {
+        match self.platform {
+            PlatformName::Anthropic => UpstreamKind::Anthropic,
+            PlatformName::OpenAi => UpstreamKind::OpenAi,
+            PlatformName::Gemini | PlatformName::Antigravity if self.project.is_some() => {
+                UpstreamKind::CodeAssist
+            }
+            PlatformName::Gemini | PlatformName::Antigravity => UpstreamKind::Gemini,
+        }
     }
 }
 
@@ -245,7 +274,7 @@ impl PlatformName {
         match self {
             Self::Anthropic => Protocol::Anthropic,
             Self::OpenAi => Protocol::OpenAi,
-            Self::Gemini => Protocol::Gemini,
+            Self::Gemini | Self::Antigravity => Protocol::Gemini,
         }
     }
 }
@@ -256,6 +285,7 @@ impl From<PlatformName> for Platform {
             PlatformName::Anthropic => Self::Anthropic,
             PlatformName::OpenAi => Self::OpenAi,
             PlatformName::Gemini => Self::Gemini,
+            PlatformName::Antigravity => Self::Antigravity,
         }
     }
 }

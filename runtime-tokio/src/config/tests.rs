@@ -269,6 +269,23 @@ fn each_kind_of_mistake_is_told_with_its_line_and_remedy() {
              then [USER:PASSWORD@]HOST:PORT",
         ),
         (
+            "\"sk-SECRET\"",
+            "\"sk\"\nproject = \"p\"",
+            "line 13: accounts[0].project = \"p\": is for accounts with platform = \"gemini\" or \
+             \"antigravity\" only",
+        ),
+        (
+            "\"sk-SECRET\"",
+            "\"sk\"\nplatform = \"antigravity\"",
+            "line 9: accounts[0].project: is missing; an account with platform = \"antigravity\" \
+             needs the project that requests are made for",
+        ),
+        (
+            "\"sk-SECRET\"",
+            "\"sk\"\nmixed = true",
+            "line 13: accounts[0].mixed = true: is for accounts with platform = \"antigravity\" only",
+        ),
+        (
             "[[groups]]",
             "admin_listen = \"8080\"\n[[groups]]",
             "line 3: server.admin_listen = \"8080\": must be \"ADDRESS:PORT\", \"[IPV6]:PORT\" or \

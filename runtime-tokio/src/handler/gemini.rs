@@ -9,7 +9,7 @@ use sluice_engine::session::{self, Scope};
 use sluice_storage::Watch;
 
 use super::body::{self, Body};
-use super::{Asked, owner};
+use super::{Asked, owner, platform};
 use crate::auth::KeyOwner;
 use crate::directory::model_id;
 use crate::gateway::Worker;
@@ -21,11 +21,11 @@ use crate::telemetry::AccessLog;
 use crate::upstream::target::Operation;
 
 const PROTOCOL: Protocol = Protocol::Gemini;
-pub(super) const WRONG_GROUP: ApiError = ApiError::invalid("API key group has no gemini accounts");
 const EMPTY: ApiError = ApiError::invalid("Request body is empty");
 
-/// Understands a request; `rest` is what follows `/v1beta/models/` in its path. What can be wrong with
-/// key and path is told before the body is read.
+/// Understands a request; `rest` is what follows `/v1beta/models/` in its path, and `forced` whether
+/// the path names whose accounts are to serve it. What can be wrong with key and path is told before
+/// the body is read.
 ///
 /// # Errors
 /// What the client is to be told.
@@ -33,13 +33,12 @@ pub(crate) async fn understand<N: Net, S: Watch>(
     worker: &Worker<N, S>,
     request: Request<Body>,
     rest: &str,
+    forced: bool,
     log: &Rc<AccessLog>,
 ) -> Result<(Asked, RequestSpec), ApiError> {
     let (head, body) = request.into_parts();
     let KeyOwner { user, group } = owner(worker, &head, log)?;
-    if !worker.driver.directory.serves(group, PROTOCOL.platform()) {
-        return Err(WRONG_GROUP);
-    }
+    platform::reached(&worker.driver.directory, group, PROTOCOL, forced)?;
     let Call { model, action } = Call::read(rest)?;
     let (bytes, parked) = body.read(worker).await?;
     if bytes.is_empty() {
@@ -53,13 +52,15 @@ pub(crate) async fn understand<N: Net, S: Watch>(
     let stream = action == Action::Stream;
     log.asks(model, stream, bytes.len());
     body::not_too_late(worker)?;
-    let platform = PROTOCOL.platform();
+    let model_id = model_id(model);
+    let directory = &worker.driver.directory;
+    let platform = platform::resolve(directory, (group, model_id), PROTOCOL, forced)?;
     let scope = Scope { group, platform, user };
     let spec = RequestSpec {
         user,
         group,
         platform,
-        model: model_id(model),
+        model: model_id,
         session: session::by_prefix(scope, gemini::prefix(&bytes)),
         stream,
         warmup: false,

@@ -21,13 +21,14 @@ use crate::upstream::target::Operation;
 
 const PROTOCOL: Protocol = Protocol::Anthropic;
 
-/// Understands a request.
+/// Understands a request; `forced` is whether its path names whose accounts are to serve it.
 ///
 /// # Errors
 /// What the client is to be told.
 pub(crate) async fn understand<N: Net, S: Watch>(
     worker: &Worker<N, S>,
     request: Request<Body>,
+    forced: bool,
     log: &Rc<AccessLog>,
 ) -> Result<(Asked, RequestSpec), ApiError> {
     let (head, body) = request.into_parts();
@@ -37,7 +38,7 @@ pub(crate) async fn understand<N: Net, S: Watch>(
     log.asks(&skim.model, skim.stream, bytes.len());
     body::not_too_late(worker)?;
     let model = model_id(&skim.model);
-    let platform = platform::resolve(&worker.driver.directory, group, PROTOCOL, model)?;
+    let platform = platform::resolve(&worker.driver.directory, (group, model), PROTOCOL, forced)?;
     let spec = RequestSpec {
         user,
         group,
@@ -63,7 +64,7 @@ pub(crate) async fn understand<N: Net, S: Watch>(
 }
 
 /// The session of a request: by the id that the client gives, else by how the conversation begins.
-pub(super) fn session_key(scope: Scope, skim: &Skim<'_>) -> Option<SessionKey> {
+fn session_key(scope: Scope, skim: &Skim<'_>) -> Option<SessionKey> {
     let id = skim.user_id.as_deref().and_then(session::in_user_id);
     let given = id.and_then(|id| session::explicit(scope, id));
     let prefix = Prefix {

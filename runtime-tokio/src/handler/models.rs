@@ -14,8 +14,7 @@ use sluice_engine::{GroupId, Verdict};
 use sluice_storage::Watch;
 
 use super::aside::{self, Wanted};
-use super::gemini::WRONG_GROUP;
-use super::platform::{NO_WAY, reachable};
+use super::platform::reached;
 use super::{owner, refuse, whole};
 use crate::directory::model_id;
 use crate::gateway::Worker;
@@ -36,47 +35,33 @@ const ANTHROPIC_VERSION: &str = "anthropic-version";
 const UNNAMED: &str = "";
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked<'a> {
-    /// At `/v1/models`, where two protocols have their lists.
-    Plain(Option<&'a str>),
-    /// At `/v1beta/models`.
-    Gemini(Option<&'a str>),
-}
-
-impl<'a> Asked<'a> {
-    /// What a path asks for, if it asks for models.
-    pub(crate) fn of(path: &'a str) -> Option<Self> {
-        let (rest, asked): (_, fn(_) -> _) = match path.strip_prefix("/v1beta/models") {
-            Some(rest) => (rest, Self::Gemini),
-            None => (path.strip_prefix("/v1/models")?, Self::Plain),
-        };
-        match rest.strip_prefix('/') {
-            None => rest.is_empty().then(|| asked(None)),
-            Some(model) => (!model.is_empty()).then(|| asked(Some(model))),
-        }
-    }
+pub(crate) struct Asked {
+    /// One model, or all of them.
+    pub(crate) one: Option<String>,
+    /// The path names whose accounts are meant.
+    pub(crate) forced: bool,
+    /// The list of the Gemini protocol. The other path is that of two protocols.
+    pub(crate) gemini: bool,
 }
 
 /// Answers a request.
 pub(crate) async fn answer<N: Net, S: Watch>(
     worker: &Rc<Worker<N, S>>,
     head: &Parts,
+    asked: &Asked,
     log: &AccessLog,
 ) -> Response<Answer> {
-    let asked = Asked::of(head.uri.path()).expect("only what asks for models comes here");
     let group = match owner(worker, head, log) {
         Ok(owner) => owner.group,
         Err(error) => return refuse(protocol_of(worker, head, asked, None), &error, log),
     };
     let protocol = protocol_of(worker, head, asked, Some(group));
-    let (Asked::Plain(one) | Asked::Gemini(one)) = asked;
     let Some(_place) = log.user().and_then(|user| worker.places.take(user)) else {
         let full = ApiError::of(Verdict::UserLineFull, None).expect("it was not served");
         return refuse(protocol, &full, log);
     };
-    let models = Models { worker, head, protocol, group };
-    match aside::unless_closing(worker, models.told(one)).await {
+    let models = Models { worker, head, protocol, forced: asked.forced, group };
+    match aside::unless_closing(worker, models.told(asked.one.as_deref())).await {
         Ok(json) => whole(json, log),
         Err(error) => refuse(protocol, &error, log),
     }
@@ -87,15 +72,15 @@ pub(crate) async fn answer<N: Net, S: Watch>(
 fn protocol_of<N: Net, S: Watch>(
     worker: &Worker<N, S>,
     head: &Parts,
-    asked: Asked<'_>,
+    asked: &Asked,
     group: Option<GroupId>,
 ) -> Protocol {
     let openai = |group| worker.driver.directory.serves(group, Protocol::OpenAi.platform());
-    match asked {
-        Asked::Gemini(_) => Protocol::Gemini,
-        Asked::Plain(_) if head.headers.contains_key(ANTHROPIC_VERSION) => Protocol::Anthropic,
-        Asked::Plain(_) if group.is_some_and(openai) => Protocol::OpenAi,
-        Asked::Plain(_) => Protocol::Anthropic,
+    match group {
+        _ if asked.gemini => Protocol::Gemini,
+        _ if asked.forced || head.headers.contains_key(ANTHROPIC_VERSION) => Protocol::Anthropic,
+        Some(group) if openai(group) => Protocol::OpenAi,
+        Some(_) | None => Protocol::Anthropic,
     }
 }
 
@@ -110,6 +95,8 @@ struct Models<'a, N: Net, S: Watch> {
     worker: &'a Rc<Worker<N, S>>,
     head: &'a Parts,
     protocol: Protocol,
+    /// Its path names whose accounts are meant.
+    forced: bool,
     group: GroupId,
 }
 
@@ -129,23 +116,16 @@ impl<N: Net, S: Watch> Models<'_, N, S> {
 
     async fn list(&self) -> Result<Listed, ApiError> {
         let directory = &self.worker.driver.directory;
-        let serves = |platform: &&Platform| directory.serves(self.group, **platform);
-        let platforms: Vec<_> = reachable(self.protocol).iter().filter(serves).collect();
-        if platforms.is_empty() {
-            return Err(match self.protocol {
-                Protocol::Gemini => WRONG_GROUP,
-                Protocol::Anthropic | Protocol::OpenAi => NO_WAY,
-            });
-        }
+        let platforms = reached(directory, self.group, self.protocol, self.forced)?;
         let mut listed = Listed { models: Vec::new(), open: false };
         for platform in platforms {
-            let unnamed = directory.roster.pool(self.group, *platform, model_id(UNNAMED));
+            let unnamed = directory.roster.pool(self.group, platform, model_id(UNNAMED));
             if unnamed.is_some() {
-                let live = self.live(*platform).await?;
+                let live = self.live(platform).await?;
                 listed.models.extend(live.models);
                 listed.open |= live.open;
             }
-            for name in directory.named_models(self.group, *platform) {
+            for name in directory.named_models(self.group, platform) {
                 if !listed.models.iter().any(|model| model.id == name) {
                     listed.models.push(Model::named(name));
                 }
@@ -162,6 +142,9 @@ impl<N: Net, S: Watch> Models<'_, N, S> {
     async fn live(&self, platform: Platform) -> Result<Listed, ApiError> {
         let group = self.group;
         let model = model_id(UNNAMED);
+        if !self.lists(platform) {
+            return Ok(Self::known(self.protocol));
+        }
         let wanted = Wanted { group, platform, model, session: None, excluded: Vec::new() };
         let mut last = None;
         for id in aside::look(self.worker, wanted).await? {
@@ -195,6 +178,17 @@ impl<N: Net, S: Watch> Models<'_, N, S> {
         last.map_or_else(|| Ok(Self::known(self.protocol)), Err)
     }
 
+    /// Whether any account that names no models has a list of them.
+    fn lists(&self, platform: Platform) -> bool {
+        let directory = &self.worker.driver.directory;
+        let pool = directory.roster.pool(self.group, platform, model_id(UNNAMED));
+        let mut members = pool.into_iter().flat_map(|pool| &pool.members);
+        members.any(|id| {
+            let account = directory.accounts.get(id);
+            account.is_some_and(|a| a.target.path(UNNAMED, Operation::Models).is_some())
+        })
+    }
+
     /// An upstream's list, of which only names are kept if the client reads other entries.
     fn readable(&self, models: Vec<Model>, protocol: Protocol) -> Listed {
         let named = |model: Model| {
@@ -206,25 +200,5 @@ impl<N: Net, S: Watch> Models<'_, N, S> {
     fn known(protocol: Protocol) -> Listed {
         let models = models::known(protocol).iter().copied().map(Model::named).collect();
         Listed { models, open: true }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_asks_for_all_or_for_one() {
-        for (path, asked) in [
-            ("/v1/models", Some(Asked::Plain(None))),
-            ("/v1/models/m", Some(Asked::Plain(Some("m")))),
-            ("/v1beta/models", Some(Asked::Gemini(None))),
-            ("/v1beta/models/tuned/x", Some(Asked::Gemini(Some("tuned/x")))),
-            ("/v1/modelsx", None),
-            ("/v1/models/", None),
-            ("/v2/models", None),
-        ] {
-            assert_eq!(Asked::of(path), asked, "{path}");
-        }
     }
 }

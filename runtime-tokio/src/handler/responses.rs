@@ -44,7 +44,7 @@ pub(crate) async fn understand<N: Net, S: Watch>(
     log.asks(&skim.model, skim.stream, bytes.len());
     body::not_too_late(worker)?;
     let model = model_id(&skim.model);
-    let platform = platform::resolve(&worker.driver.directory, group, PROTOCOL, model)?;
+    let platform = platform::resolve(&worker.driver.directory, (group, model), PROTOCOL, false)?;
     let spec = RequestSpec {
         user,
         group,

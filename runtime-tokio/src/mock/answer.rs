@@ -79,6 +79,12 @@ impl Mock {
                     }
                 }
             }
+            (&Method::POST, "/v1internal:generateContent") => {
+                self.generate(Spoken::CodeAssist { stream: false }, &head, body).await
+            }
+            (&Method::POST, "/v1internal:streamGenerateContent") => {
+                self.generate(Spoken::CodeAssist { stream: true }, &head, body).await
+            }
             (&Method::GET, "/") => Ok(answer(200, "text/html; charset=utf-8", page::html(&self))),
             (&Method::GET, "/_mock/stats") => Ok(json_answer(200, &page::stats(&self))),
             (&Method::GET, "/_mock/left") => Ok(json_answer(200, &page::left(&self))),

@@ -20,6 +20,10 @@ pub(super) enum Spoken<'a> {
     Count,
     /// Which models there are.
     Models(Protocol),
+    /// Gemini in an envelope.
+    CodeAssist {
+        stream: bool,
+    },
     Responses,
     Gemini(Call<'a>),
 }
@@ -29,7 +33,7 @@ impl Spoken<'_> {
         match self {
             Self::Messages | Self::Count => Protocol::Anthropic,
             Self::Responses => Protocol::OpenAi,
-            Self::Gemini(_) => Protocol::Gemini,
+            Self::Gemini(_) | Self::CodeAssist { .. } => Protocol::Gemini,
             Self::Models(protocol) => protocol,
         }
     }
@@ -43,6 +47,9 @@ pub(super) struct Asked {
     pub(super) stream: bool,
     #[serde(skip)]
     purpose: Purpose,
+    /// The answer is to be in an envelope.
+    #[serde(skip)]
+    wrapped: bool,
     #[serde(default)]
     tools: Vec<Tool>,
     tool_choice: Option<ToolChoice>,
@@ -89,10 +96,13 @@ impl Asked {
                 model: String::new(),
                 stream: false,
                 purpose: Purpose::Models,
+                wrapped: false,
                 tools: Vec::new(),
                 tool_choice: None,
             }),
             Spoken::Responses => serde_json::from_slice::<responses::Request>(body).map(Self::from),
+            Spoken::CodeAssist { stream } => serde_json::from_slice::<gemini::Envelope>(body)
+                .map(|envelope| envelope.asked(stream)),
             Spoken::Gemini(call) => {
                 serde_json::from_slice::<gemini::Request>(body).map(|request| request.asked(call))
             }
@@ -136,6 +146,7 @@ pub(super) struct Story {
     model: String,
     id: String,
     purpose: Purpose,
+    wrapped: bool,
     said: Said,
     usage: Value,
 }
@@ -177,7 +188,8 @@ impl Story {
         let id = format!("msg_mock_{n}");
         let usage = usage(body, said.pieces(), n);
         let (model, purpose) = (asked.model.clone(), asked.purpose);
-        Ok(Self { protocol, model, id, purpose, said, usage })
+        let wrapped = asked.wrapped;
+        Ok(Self { protocol, model, id, purpose, wrapped, said, usage })
     }
 
     /// The answer as a whole.

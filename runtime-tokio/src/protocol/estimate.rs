@@ -31,6 +31,14 @@ pub fn of_messages(body: &[u8]) -> Result<u64, ApiError> {
     tally(body, Place::Top(&["system", "messages", "tools"]))
 }
 
+/// Tokens of a request of the Gemini protocol, or of one that asks for its tokens.
+///
+/// # Errors
+/// It is not JSON.
+pub fn of_contents(body: &[u8]) -> Result<u64, ApiError> {
+    tally(body, Place::Top(&["systemInstruction", "system_instruction", "contents", "tools"]))
+}
+
 fn tally(body: &[u8], place: Place) -> Result<u64, ApiError> {
     let mut tokens = 0;
     let mut deserializer = serde_json::Deserializer::from_slice(body);
@@ -56,6 +64,8 @@ enum Member {
     /// Counts as the JSON that it is.
     Json,
     Media,
+    /// A request within a request for its tokens.
+    Request,
     /// Holds texts.
     Texts,
 }
@@ -63,15 +73,15 @@ enum Member {
 impl Place {
     fn member(self, name: &str) -> Member {
         match self {
+            Self::Top(_) if name == "generateContentRequest" => Member::Request,
             Self::Top(counted) if !counted.contains(&name) => Member::Silent,
             Self::Top(_) if name == "tools" => Member::Json,
             Self::Top(_) => Member::Texts,
             Self::Below => match name {
-                "type" | "role" | "id" | "tool_use_id" | "cache_control" | "signature" => {
-                    Member::Silent
-                }
-                "input" => Member::Json,
-                "source" => Member::Media,
+                "type" | "role" | "id" | "tool_use_id" | "cache_control" | "signature"
+                | "thoughtSignature" => Member::Silent,
+                "input" | "functionCall" | "functionResponse" => Member::Json,
+                "source" | "inlineData" | "fileData" => Member::Media,
                 _ => Member::Texts,
             },
         }
@@ -139,6 +149,9 @@ impl<'de> Visitor<'de> for Tally<'_> {
                     map.next_value::<IgnoredAny>()?;
                     *tokens += MEDIA_TOKENS;
                 }
+                Member::Request => {
+                    map.next_value_seed(Tally { tokens: &mut *tokens, place })?;
+                }
                 Member::Texts => {
                     map.next_value_seed(Tally { tokens: &mut *tokens, place: Place::Below })?;
                 }
@@ -178,6 +191,18 @@ mod tests {
         let tools = json!({"messages": [], "tools": [{"name": "x"}]});
         assert_eq!(of(&tools), Ok(4), "as the JSON that they are");
         assert_eq!(of(&json!({"model": "m"})), Ok(0));
+    }
+
+    #[test]
+    fn a_request_of_gemini_counts_by_its_texts_also_within_another() {
+        let request = json!({
+            "systemInstruction": {"parts": [{"text": "hello world"}]}, "generationConfig": {"x": "y"},
+            "contents": [{"role": "user", "parts": [{"text": "数据库连接"}, {"text": "   "},
+                {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}]}],
+        });
+        let of = |body: &serde_json::Value| of_contents(body.to_string().as_bytes());
+        assert_eq!(of(&request), Ok(3 + 5 + 1_600));
+        assert_eq!(of(&json!({"generateContentRequest": request})), Ok(3 + 5 + 1_600));
     }
 
     #[test]

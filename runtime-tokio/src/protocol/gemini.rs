@@ -2,6 +2,8 @@
 
 mod array;
 mod call;
+pub mod envelope;
+mod merge;
 mod skim;
 
 use serde::Deserialize;
@@ -11,6 +13,7 @@ use super::answer::{Kind, UpstreamError, Usage};
 
 pub use array::Array;
 pub use call::{Action, Call};
+pub use merge::Merge;
 pub use skim::prefix;
 
 /// What an event with this data means. Events have no names here, and none says that it is the last;

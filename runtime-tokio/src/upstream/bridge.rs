@@ -5,29 +5,41 @@
 //! in no pool that a client of the other protocol is served from.
 
 use bytes::{Bytes, BytesMut};
+use serde_json::Value;
 use sluice_engine::store::Scope;
 use sluice_engine::{Outcome, Span};
 
 use crate::directory::Account;
 use crate::protocol::Protocol;
+use crate::protocol::answer::Kind;
 use crate::protocol::error::ApiError;
+use crate::protocol::gemini::{self, Merge, envelope};
+use crate::protocol::sse::{self, Splitter};
 use crate::translate::{self, Naming, Upstream};
 
 /// Between a client's protocol and an account's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bridge {
+pub(crate) enum Bridge<'a> {
     /// They are the same: what passes is left as it is.
     None,
-    /// From the Messages protocol to Gemini's.
-    Translation,
+    /// From the Messages protocol to Gemini's; with a project, in Code Assist's envelope.
+    Translation { project: Option<&'a str> },
+    /// From the Gemini protocol to the same in Code Assist's envelope.
+    Envelope { project: &'a str },
 }
 
-impl Bridge {
+const TOO_LARGE: ApiError =
+    ApiError::new(502, "upstream_error", "The upstream's answer is too large");
+const BROKE_OFF: ApiError = ApiError::new(502, "upstream_error", "The upstream's answer broke off");
+
+impl<'a> Bridge<'a> {
     /// What lies there, if there is a way.
-    pub(crate) fn between(client: Protocol, account: &Account) -> Option<Self> {
-        match (client, account.protocol) {
-            (client, upstream) if client == upstream => Some(Self::None),
-            (Protocol::Anthropic, Protocol::Gemini) => Some(Self::Translation),
+    pub(crate) fn between(client: Protocol, account: &'a Account) -> Option<Self> {
+        let project = account.project.as_deref();
+        match (client, account.protocol, project) {
+            (Protocol::Gemini, Protocol::Gemini, Some(project)) => Some(Self::Envelope { project }),
+            (Protocol::Anthropic, Protocol::Gemini, project) => Some(Self::Translation { project }),
+            (client, upstream, None) if client == upstream => Some(Self::None),
             _ => None,
         }
     }
@@ -39,26 +51,37 @@ impl Bridge {
     pub(crate) fn request(self, body: Bytes, model: &str) -> Result<Bytes, ApiError> {
         match self {
             Self::None => Ok(body),
-            Self::Translation => translate::request(&body, &upstream(model)),
+            Self::Translation { project } => {
+                translate::request(&body, &Upstream { model, project })
+            }
+            Self::Envelope { project } => envelope::wrapped(&body, model, project),
         }
     }
 
-    /// The body that asks for the tokens of such a request.
+    /// The body that asks for the tokens of such a request, if the upstream can be asked.
     ///
     /// # Errors
     /// As for [`Self::request`].
-    pub(crate) fn count_request(self, body: Bytes, model: &str) -> Result<Bytes, ApiError> {
+    pub(crate) fn count_request(self, body: Bytes, model: &str) -> Result<Option<Bytes>, ApiError> {
         match self {
-            Self::None => Ok(body),
-            Self::Translation => translate::count_request(&body, &upstream(model)),
+            Self::None => Ok(Some(body)),
+            Self::Translation { project: None } => {
+                translate::count_request(&body, &Upstream { model, project: None }).map(Some)
+            }
+            Self::Translation { project: Some(_) } | Self::Envelope { .. } => Ok(None),
         }
+    }
+
+    /// Whether the upstream is asked for a stream also where the client wants a plain answer.
+    pub(crate) const fn always_streams(self) -> bool {
+        matches!(self, Self::Translation { project: Some(_) } | Self::Envelope { .. })
     }
 
     /// What the client is told of a refusal with this body, which is `refusal` without a bridge.
     pub(crate) fn refusal(self, body: &[u8], refusal: ApiError) -> ApiError {
         match self {
-            Self::None => refusal,
-            Self::Translation => translate::upstream_error(body).unwrap_or(refusal),
+            Self::None | Self::Envelope { .. } => refusal,
+            Self::Translation { .. } => translate::upstream_error(body).unwrap_or(refusal),
         }
     }
 
@@ -66,7 +89,10 @@ impl Bridge {
     pub(crate) fn stream(self, naming: impl FnOnce() -> Naming) -> Lane {
         match self {
             Self::None => Lane::Straight,
-            Self::Translation => Lane::Translated(Box::new(translate::Stream::new(naming()))),
+            Self::Translation { .. } => {
+                Lane::Translated(Box::new(translate::Stream::new(naming())))
+            }
+            Self::Envelope { .. } => Lane::Unwrapped(Splitter::default()),
         }
     }
 
@@ -74,19 +100,22 @@ impl Bridge {
     pub(crate) fn whole(self, naming: impl FnOnce() -> Naming) -> Option<Remake> {
         match self {
             Self::None => None,
-            Self::Translation => Some(Remake { bytes: BytesMut::new(), naming: naming() }),
+            Self::Translation { project: None } => {
+                Some(Remake::Translated(BytesMut::new(), naming()))
+            }
+            Self::Translation { project: Some(_) } => {
+                Some(Remake::Streamed(Box::new(translate::Whole::new(naming()))))
+            }
+            Self::Envelope { .. } => Some(Remake::Merged(Merging::default())),
         }
     }
-}
-
-const fn upstream(model: &str) -> Upstream<'_> {
-    Upstream { model, project: None }
 }
 
 /// The way of a stream's bytes.
 pub(crate) enum Lane {
     Straight,
     Translated(Box<translate::Stream>),
+    Unwrapped(Splitter),
 }
 
 impl Lane {
@@ -95,13 +124,17 @@ impl Lane {
         match self {
             Self::Straight => piece,
             Self::Translated(stream) => stream.push(piece),
+            Self::Unwrapped(splitter) => match splitter.push(piece) {
+                Ok(whole) => unwrapped(&whole),
+                Err(_) => TOO_LARGE.to_event(Protocol::Gemini),
+            },
         }
     }
 
     /// What is left when the upstream is done, or has broken off.
     pub(crate) fn end(&mut self) -> Bytes {
         match self {
-            Self::Straight => Bytes::new(),
+            Self::Straight | Self::Unwrapped(_) => Bytes::new(),
             Self::Translated(stream) => stream.end(),
         }
     }
@@ -109,16 +142,28 @@ impl Lane {
     /// Whether the upstream has said why it ends, so that little can follow.
     pub(crate) fn is_finishing(&self) -> bool {
         match self {
-            Self::Straight => false,
+            Self::Straight | Self::Unwrapped(_) => false,
             Self::Translated(stream) => stream.is_finishing(),
         }
     }
 }
 
-/// A whole answer of another protocol than the client's.
-pub(crate) struct Remake {
-    bytes: BytesMut,
-    naming: Naming,
+fn unwrapped(events: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(events.len());
+    for event in sse::events(events) {
+        out.extend_from_slice(&envelope::unwrapped_event(&event));
+    }
+    out.freeze()
+}
+
+/// A plain answer that is made anew.
+pub(crate) enum Remake {
+    /// From a plain one of Gemini's.
+    Translated(BytesMut, Naming),
+    /// From a stream of Gemini's.
+    Streamed(Box<translate::Whole>),
+    /// From the chunks of a stream, in the same protocol.
+    Merged(Merging),
 }
 
 impl Remake {
@@ -126,12 +171,20 @@ impl Remake {
     ///
     /// # Errors
     /// The answer is of no use.
-    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), ApiError> {
-        if self.bytes.len() + piece.len() > translate::WHOLE_BYTES_MAX {
-            return Err(ApiError::new(502, "upstream_error", "The upstream's answer is too large"));
+    pub(crate) fn push(&mut self, piece: Bytes) -> Result<(), ApiError> {
+        match self {
+            Self::Translated(bytes, _)
+                if bytes.len() + piece.len() > translate::WHOLE_BYTES_MAX =>
+            {
+                Err(TOO_LARGE)
+            }
+            Self::Translated(bytes, _) => {
+                bytes.extend_from_slice(&piece);
+                Ok(())
+            }
+            Self::Streamed(whole) => whole.push(piece),
+            Self::Merged(merging) => merging.push(piece),
         }
-        self.bytes.extend_from_slice(piece);
-        Ok(())
     }
 
     /// The answer for the client.
@@ -139,7 +192,45 @@ impl Remake {
     /// # Errors
     /// The answer is of no use.
     pub(crate) fn end(self) -> Result<Bytes, ApiError> {
-        translate::whole(&self.bytes, self.naming)
+        match self {
+            Self::Translated(bytes, naming) => translate::whole(&bytes, naming),
+            Self::Streamed(whole) => whole.end(),
+            Self::Merged(merging) => merging.end(),
+        }
+    }
+}
+
+/// The chunks of a stream, put together out of their envelopes.
+#[derive(Default)]
+pub(crate) struct Merging {
+    splitter: Splitter,
+    answer: Merge,
+    bytes: usize,
+}
+
+impl Merging {
+    fn push(&mut self, piece: Bytes) -> Result<(), ApiError> {
+        self.bytes = self.bytes.saturating_add(piece.len());
+        if self.bytes > translate::WHOLE_BYTES_MAX {
+            return Err(TOO_LARGE);
+        }
+        let whole = self.splitter.push(piece).map_err(|_| TOO_LARGE)?;
+        for event in sse::events(&whole) {
+            let data = envelope::unwrapped(&event.data);
+            if gemini::kind(data) == Kind::Error {
+                return Err(translate::upstream_error(data).unwrap_or(BROKE_OFF));
+            }
+            if let Ok(chunk) = serde_json::from_slice::<Value>(data) {
+                self.answer.take(chunk);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<Bytes, ApiError> {
+        let answer = self.answer.into_json();
+        let whole = gemini::kind(answer.as_bytes()) == Kind::Stop;
+        if whole { Ok(answer.into()) } else { Err(BROKE_OFF) }
     }
 }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{HeaderMap, Method, Response};
 use sluice_engine::{AccountId, Attempt, Outcome};
 use sluice_storage::Watch;
@@ -136,7 +136,8 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
         let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let stream = self.asked.stream;
-        let wanted = if stream { "text/event-stream" } else { "application/json" };
+        let in_pieces = stream || bridge.always_streams();
+        let wanted = if in_pieces { "text/event-stream" } else { "application/json" };
         let media = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
         if !media.trim().eq_ignore_ascii_case(wanted) {
             // Not the kind of answer that was asked for: nothing that the client could read.
@@ -149,14 +150,14 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             let lane = bridge.stream(|| self.naming());
             self.stream(answered, lane, relay).await
         } else if let Some(remake) = bridge.whole(|| self.naming()) {
-            self.remade(answered, remake).await
+            self.remade(answered, remake, model).await
         } else {
             self.plain(answered, model).await
         }
     }
 
     /// The request's body, as this account is sent it.
-    fn body(&self, account: &Account, bridge: Bridge) -> Result<Bytes, ApiError> {
+    fn body(&self, account: &Account, bridge: Bridge<'_>) -> Result<Bytes, ApiError> {
         let model = account.upstream_model(&self.asked.model);
         // Gone only after an answer has begun, and then nobody is asked again.
         let body = self.asked.body_for(model).unwrap_or_default();
@@ -195,7 +196,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
     async fn refused(
         &self,
         account: &Account,
-        bridge: Bridge,
+        bridge: Bridge<'_>,
         head: &Response<()>,
         mut exchange: Exchange<N>,
         total: Instant,
@@ -296,12 +297,17 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
     }
 
     /// A plain answer that the client reads in another form: it is held until it is whole.
-    async fn remade(&self, answered: Answered<'_, N>, mut remake: Remake) -> Result<End, CutOff> {
+    async fn remade(
+        &self,
+        answered: Answered<'_, N>,
+        mut remake: Remake,
+        model: Option<String>,
+    ) -> Result<End, CutOff> {
         let Answered { account, head, mut exchange, total } = answered;
         loop {
             match self.chunk(&mut exchange, total).await {
                 Ok(Some(chunk)) => {
-                    if let Err(error) = remake.push(&chunk) {
+                    if let Err(error) = remake.push(chunk) {
                         return Ok(End::of(error));
                     }
                 }
@@ -309,8 +315,9 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
                 Err(()) => return Ok(NO_GOOD.into()),
             }
         }
+        let at = self.asked.protocol.model_in_answer();
         let body = match remake.end() {
-            Ok(body) => body,
+            Ok(body) => named(body, at, model.as_deref()),
             Err(error) => return Ok(End::of(error)),
         };
         self.worker.pool.keep(self.account, exchange);
@@ -320,6 +327,8 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         self.permit.started(self.attempt);
         let mut response = Response::new(());
         *response.headers_mut() = self.head(account, &head);
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
         self.wire.answer(response, body);
         Ok(Outcome::Completed.into())
     }

@@ -50,7 +50,25 @@ impl Request {
         let stream = call.action == Action::Stream;
         let counts = call.action == Action::CountTokens;
         let purpose = if counts { Purpose::Count } else { Purpose::Answer };
-        Asked { model: call.model.to_owned(), stream, purpose, tools, tool_choice }
+        Asked { model: call.model.to_owned(), stream, purpose, wrapped: false, tools, tool_choice }
+    }
+}
+
+/// A request in Code Assist's envelope.
+#[derive(Deserialize)]
+pub(in crate::mock) struct Envelope {
+    model: String,
+    /// Without one there is no answer.
+    #[serde(rename = "project")]
+    _project: String,
+    request: Request,
+}
+
+impl Envelope {
+    pub(super) fn asked(self, stream: bool) -> Asked {
+        let action = if stream { Action::Stream } else { Action::Generate };
+        let asked = self.request.asked(Call { model: &self.model, action });
+        Asked { wrapped: true, ..asked }
     }
 }
 
@@ -59,7 +77,7 @@ impl Story {
         if self.purpose == Purpose::Count {
             return json!({"totalTokens": self.prompt_tokens()});
         }
-        self.chunk(&self.parts(), true)
+        self.enveloped(self.chunk(&self.parts(), true))
     }
 
     pub(super) fn prompt_tokens(&self) -> u64 {
@@ -74,7 +92,12 @@ impl Story {
             Said::Call { .. } => vec![self.parts()],
         };
         let pieces = said.into_iter().map(|part| (self.chunk(&part, false), true));
-        pieces.chain([(self.chunk(&json!({"text": ""}), true), false)])
+        let last = (self.chunk(&json!({"text": ""}), true), false);
+        pieces.chain([last]).map(|(chunk, paced)| (self.enveloped(chunk), paced))
+    }
+
+    fn enveloped(&self, answer: Value) -> Value {
+        if self.wrapped { json!({"response": answer, "traceId": self.id}) } else { answer }
     }
 
     /// How many there are.

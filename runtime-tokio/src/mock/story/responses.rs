@@ -42,7 +42,7 @@ impl From<Request> for Asked {
             Choice::Mode(kind) => ToolChoice { kind, name: None },
             Choice::Named { name } => ToolChoice { kind: "tool".into(), name: Some(name) },
         });
-        Self { model, stream, purpose: Purpose::Answer, tools, tool_choice }
+        Self { model, stream, purpose: Purpose::Answer, wrapped: false, tools, tool_choice }
     }
 }
 
