@@ -142,7 +142,11 @@ impl<N: Net, S: Watch> Counting<'_, N, S> {
         let refusal = refusal.map(|refusal| bridge.refusal(&fetched.body, refusal));
         // Who knows the operation says in its own shape what it does not find.
         let unknown = matches!(head.status().as_u16(), 404 | 405 | 501) && refusal.is_none();
-        if unknown { Counted::Cannot } else { Counted::Failed(outcome, refusal) }
+        if unknown || matches!(outcome, Outcome::Unable { .. }) {
+            Counted::Cannot
+        } else {
+            Counted::Failed(outcome, refusal)
+        }
     }
 }
 

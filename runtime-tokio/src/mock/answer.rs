@@ -225,6 +225,13 @@ async fn tell(
             }
             return Ok(finish(&open, refusal));
         }
+        Some(Fault::Refusal(status, headers, body)) => {
+            let mut refusal = answer(status, "application/json", body);
+            for (name, value) in headers {
+                refusal.headers_mut().insert(name, HeaderValue::from_static(value));
+            }
+            return Ok(finish(&open, refusal));
+        }
         Some(Fault::Redirect(status, location)) => {
             let mut redirect = answer(status, "text/plain", "moved");
             let location = HeaderValue::try_from(location).expect("behaviours name good locations");

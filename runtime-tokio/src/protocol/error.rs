@@ -182,6 +182,7 @@ impl ApiError {
             }
             Outcome::ServerError { .. }
             | Outcome::Unauthorized { .. }
+            | Outcome::Unable { .. }
             | Outcome::Unreachable
             | Outcome::Cancelled => upstream("Upstream request failed"),
             Outcome::Truncated => upstream("The upstream's answer broke off"),

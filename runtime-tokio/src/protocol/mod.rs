@@ -13,6 +13,7 @@ use self::sse::Event;
 
 pub mod answer;
 pub mod anthropic;
+pub mod duration;
 pub mod error;
 pub mod estimate;
 pub mod gemini;

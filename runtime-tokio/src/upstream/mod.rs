@@ -5,6 +5,7 @@ pub mod classify;
 pub(crate) mod connect;
 pub(crate) mod forward;
 pub(crate) mod headers;
+pub mod health;
 pub(crate) mod http1;
 pub(crate) mod link;
 pub(crate) mod outgoing;
