@@ -60,6 +60,17 @@ fn the_upstreams_own_list_is_passed_on() {
 }
 
 #[test]
+fn a_client_of_gemini_is_known_by_its_headers_where_the_path_is_not_its_own() {
+    run(plan(None, GEMINI), async |world| {
+        let request = Request::get("/v1/models").header("x-goog-api-key", user_key("alice"));
+        let request = request.body(Full::default()).expect("a good request");
+        let list = world.send(request).await.json().await;
+        assert_eq!(ids(&list)[0], "models/gemini-mock-large");
+        world
+    });
+}
+
+#[test]
 fn accounts_that_name_their_models_serve_those() {
     let more = "models = { \"small\" = \"up-1\", \"large\" = \"up-2\" }";
     run(plan(None, more), async |world| {

@@ -29,8 +29,10 @@ use crate::wire::Answer;
 
 /// The most bytes of an upstream's list that are read.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// What every client of the Messages protocol sends.
+/// What every client of the Messages protocol sends,
 const ANTHROPIC_VERSION: &str = "anthropic-version";
+/// and what those of the Gemini protocol do, some versions of which leave out the `beta` of its path.
+const GOOG: [&str; 2] = ["x-goog-api-key", "x-goog-api-client"];
 /// No model has it: it stands for those that nobody names.
 const UNNAMED: &str = "";
 
@@ -76,8 +78,9 @@ fn protocol_of<N: Net, S: Watch>(
     group: Option<GroupId>,
 ) -> Protocol {
     let openai = |group| worker.driver.directory.serves(group, Protocol::OpenAi.platform());
+    let goog = GOOG.iter().any(|name| head.headers.contains_key(*name));
     match group {
-        _ if asked.gemini => Protocol::Gemini,
+        _ if asked.gemini || goog => Protocol::Gemini,
         _ if asked.forced || head.headers.contains_key(ANTHROPIC_VERSION) => Protocol::Anthropic,
         Some(group) if openai(group) => Protocol::OpenAi,
         Some(_) | None => Protocol::Anthropic,
