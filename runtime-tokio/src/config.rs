@@ -15,8 +15,8 @@ pub use knobs::Knobs;
 pub use listen::Listen;
 pub use secret::Secret;
 pub use sections::{
-    AccessLogTo, Account, Config, Group, Key, Limits, Log, OnDisconnect, OpenAi, PlatformName,
-    Roots, Server, Upstream, User,
+    AccessLogTo, Account, Anthropic, Config, Group, Key, Limits, Log, OnDisconnect, OpenAi,
+    PlatformName, Roots, Server, Upstream, User,
 };
 pub use values::{Concurrency, OneOrMany};
 

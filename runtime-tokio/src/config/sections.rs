@@ -35,6 +35,8 @@ section! {
         default policy: Knobs = Knobs::stand_in();
         /// The access log.
         default log: Log = Log::default();
+        /// Requests of the Messages protocol.
+        default anthropic: Anthropic = Anthropic::default();
         /// Requests of the Responses protocol.
         default openai: OpenAi = OpenAi::default();
         /// Who may use which accounts.
@@ -132,6 +134,21 @@ section! {
         default access: AccessLogTo = AccessLogTo::default();
         /// Lines that wait to be written; beyond them lines are lost, and counted.
         default access_lines_max: usize = 16_384, within(1..=1_000_000);
+        /// Whether what upstreams say when they refuse is among the program's messages,
+        default upstream_errors: bool = false;
+        /// and how much of it.
+        default upstream_error_bytes_max: usize = 2048, within(1..=16 * 1024);
+    }
+}
+
+section! {
+    /// See [`Config::anthropic`].
+    Anthropic {
+        /// Whether the beta features that a request needs are named to its upstream, where the client
+        /// named none.
+        default inject_betas: bool = false;
+        /// Whether another account is tried after a 400 that may be the account's doing.
+        default failover_on_400: bool = false;
     }
 }
 
@@ -297,6 +314,12 @@ impl Default for Limits {
 }
 
 impl Default for Upstream {
+    fn default() -> Self {
+        Self::stand_in()
+    }
+}
+
+impl Default for Anthropic {
     fn default() -> Self {
         Self::stand_in()
     }

@@ -13,11 +13,12 @@ const SMALL: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[[groups]]\nname = \"ma
 const HASH: &str = "0000000000000000000000000000000000000000000000000000000000000001";
 
 /// Every section, as the document calls it.
-const SECTIONS: [(&str, &[&str]); 10] = [
+const SECTIONS: [(&str, &[&str]); 11] = [
     ("[server]", Server::FIELDS),
     ("[limits]", Limits::FIELDS),
     ("[upstream]", Upstream::FIELDS),
     ("[log]", Log::FIELDS),
+    ("[anthropic]", Anthropic::FIELDS),
     ("[openai]", OpenAi::FIELDS),
     ("[policy]", Knobs::FIELDS),
     ("[[groups]]", Group::FIELDS),
@@ -120,7 +121,7 @@ fn every_field_is_in_the_example_and_in_the_document() {
 #[test]
 fn defaults_in_the_document_are_those_of_the_code() {
     let mut text = SMALL.to_owned();
-    for (section, _) in &SECTIONS[1..6] {
+    for (section, _) in &SECTIONS[1..7] {
         let start = DOCUMENT.find(&format!("\n## `{section}`")).expect("a chapter");
         let rest = &DOCUMENT[start + 4..];
         let chapter = &rest[..rest.find("\n## ").unwrap_or(rest.len())];

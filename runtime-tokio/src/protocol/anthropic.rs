@@ -1,5 +1,6 @@
 //! The Messages protocol: what the scheduler needs of a request, and what matters in an answer.
 
+pub mod betas;
 mod skim;
 
 use serde::Deserialize;

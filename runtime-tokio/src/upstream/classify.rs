@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use hyper::HeaderMap;
+use serde_json::Value;
 use sluice_engine::store::Scope;
 use sluice_engine::{Outcome, Time};
 
@@ -39,6 +40,33 @@ pub fn classify(
         _ => Outcome::ServerError { status: 502 },
     };
     (outcome, None)
+}
+
+/// Whether a 400 may be the account's doing and not the request's: it is about features that not every
+/// account has, or about signatures that another one made.
+#[must_use]
+pub fn may_be_the_accounts(body: &[u8]) -> bool {
+    const SIGNS: [&str; 9] = [
+        "anthropic-beta",
+        "beta feature",
+        "requires beta",
+        "thinking",
+        "thought_signature",
+        "signature",
+        "tool_use",
+        "tool_result",
+        "tools",
+    ];
+    let message = |json: &Value| {
+        let said = json["error"]["message"].as_str().or_else(|| json["message"].as_str());
+        said.map(str::to_ascii_lowercase)
+    };
+    let outer = serde_json::from_slice(body).ok().and_then(|json| message(&json));
+    let Some(outer) = outer else { return false };
+    // Some put one error into another.
+    let inner = serde_json::from_str(&outer).ok().and_then(|json| message(&json));
+    let said = inner.unwrap_or(outer);
+    SIGNS.iter().any(|sign| said.contains(sign))
 }
 
 /// What an `error` event before the first semantic byte means.
@@ -96,6 +124,23 @@ mod tests {
             "details":[{"reason":"API_KEY_INVALID"}]}}"#;
         let told = classify(Protocol::Gemini, 400, &HeaderMap::new(), body, Time(0));
         assert_eq!(told, (Outcome::Unauthorized { status: 401 }, None));
+    }
+
+    #[test]
+    fn a_400_that_is_about_features_or_signatures_may_be_the_accounts_doing() {
+        for (body, want) in [
+            (r#"{"error":{"message":"messages.1: `tool_use` ids without `tool_result`"}}"#, true),
+            (r#"{"error":{"message":"prompt is too long"}}"#, false),
+            (
+                r#"{"error":{"message":"{\"error\":{\"message\":\"Invalid signature in thinking block\"}}"}}"#,
+                true,
+            ),
+            (r#"{"message":"anthropic-beta header required"}"#, true),
+            (r#"{"error":{}}"#, false),
+            ("thinking", false),
+        ] {
+            assert_eq!(may_be_the_accounts(body.as_bytes()), want, "{body}");
+        }
     }
 
     fn outcome(status: u16, header: Option<(&'static str, &'static str)>) -> Outcome {

@@ -15,7 +15,8 @@ use sluice_storage::Watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::bridge::{Bridge, Lane, Remake, outcome_of};
-use super::classify::{classify, hidden};
+use super::classify::{classify, hidden, may_be_the_accounts};
+use super::excerpt;
 use super::headers;
 use super::link::Exchange;
 use super::outgoing::Outgoing;
@@ -27,6 +28,7 @@ use crate::gateway::Worker;
 use crate::handler::{Asked, REQUEST_ID};
 use crate::net::Net;
 use crate::permit::Permit;
+use crate::protocol::Protocol;
 use crate::protocol::error::ApiError;
 use crate::protocol::json;
 use crate::translate::Naming;
@@ -221,6 +223,16 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let body = hidden(&body, &account.target.secret());
         let (outcome, refusal) = classify(account.protocol, status, head.headers(), &body, now);
         let refusal = refusal.map(|refusal| bridge.refusal(&body, refusal));
+        let config = &self.worker.config;
+        if config.log.upstream_errors {
+            let said = excerpt::of(&body, config.log.upstream_error_bytes_max);
+            let id = &*self.asked.log.request_id;
+            tracing::warn!(request_id = id, account = &*account.name, status, said, "refused");
+        }
+        let heeds = config.anthropic.failover_on_400 && account.protocol == Protocol::Anthropic;
+        let is_400 = outcome == Outcome::ClientError { status: 400 };
+        let tries_another = heeds && is_400 && may_be_the_accounts(&body);
+        let outcome = if tries_another { Outcome::Unable { status: 400 } } else { outcome };
         End { outcome, refusal, told: false }
     }
 
