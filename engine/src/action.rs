@@ -132,6 +132,7 @@ impl Verdict {
                 | Outcome::Overloaded { .. }
                 | Outcome::ServerError { .. }
                 | Outcome::Unauthorized { .. }
+                | Outcome::Unable { .. }
                 | Outcome::Unreachable
                 | Outcome::Truncated => Owner::Upstream,
             },

@@ -137,4 +137,10 @@ pub enum Outcome {
     Truncated,
     /// Cancelled by [`crate::Action::Cancel`] or by the client's end.
     Cancelled,
+    /// The account's credential is good, but not for this operation: nothing is wrong with the account,
+    /// and another may be able.
+    Unable {
+        /// The HTTP status.
+        status: u16,
+    },
 }

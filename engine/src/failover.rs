@@ -25,7 +25,7 @@ pub(crate) fn mark(policy: &Policy, outcome: Outcome) -> Option<Mark> {
         Outcome::ServerError { .. } | Outcome::Unreachable | Outcome::Truncated => {
             Mark::Failed(Scope::Account)
         }
-        Outcome::Cancelled => return None,
+        Outcome::Cancelled | Outcome::Unable { .. } => return None,
     })
 }
 
@@ -55,6 +55,7 @@ pub(crate) fn may_switch(
         Outcome::RateLimited { .. }
         | Outcome::Overloaded { .. }
         | Outcome::Unauthorized { .. }
+        | Outcome::Unable { .. }
         | Outcome::Unreachable => true,
         Outcome::ServerError { .. } => spent.server_errors < policy.switches.server_error_max,
         Outcome::Completed
@@ -94,6 +95,7 @@ mod tests {
             (Outcome::Unreachable, Some(Mark::Failed(Scope::Account))),
             (Outcome::Truncated, Some(Mark::Failed(Scope::Account))),
             (Outcome::Unauthorized { status: 401 }, Some(Mark::Quarantine)),
+            (Outcome::Unable { status: 403 }, None),
             (Outcome::Cancelled, None),
         ];
         for (outcome, expected) in table {
@@ -108,6 +110,7 @@ mod tests {
         let server = Outcome::ServerError { status: 500 };
         let may = |spent, outcome| may_switch(&policy, 10, spent, outcome);
         assert!(may(spent(9, 0, false), Outcome::Unreachable));
+        assert!(may(spent(9, 0, false), Outcome::Unable { status: 403 }));
         assert!(!may(spent(10, 0, false), Outcome::Unreachable));
         assert!(!may(spent(0, 0, true), Outcome::Unreachable));
         assert!(may(spent(1, 1, false), server));

@@ -15,8 +15,8 @@ pub use knobs::Knobs;
 pub use listen::Listen;
 pub use secret::Secret;
 pub use sections::{
-    AccessLogTo, Account, Config, DegradedName, Group, Key, Limits, Log, OnDisconnect, OpenAi,
-    PlatformName, Redis, Roots, Server, Upstream, User,
+    AccessLogTo, Account, Anthropic, Config, DegradedName, Group, Key, Limits, Log, OnDisconnect,
+    OpenAi, PlatformName, Redis, Roots, Server, Upstream, User,
 };
 pub use store::Store;
 pub use values::{Concurrency, OneOrMany};

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use sluice_engine::roster::{self, Pool, PoolKey, Roster};
+use sluice_engine::roster::{self, Platform, Pool, PoolKey, Roster};
 use sluice_engine::{AccountId, GroupId, ModelId, Policy, PoolId, UserId};
 
 use crate::auth::{KeyOwner, Keys};
 use crate::config::{self, Config, ConfigError, Finding, PlatformName};
+use crate::protocol::Protocol;
 use crate::upstream::target::Target;
 use crate::upstream::tls::Tls;
 
@@ -66,6 +67,10 @@ pub struct Account {
     pub target: Target,
     /// The way there. Without it, directly; if it fails, nothing is sent another way.
     pub proxy: Option<Proxy>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The project that Code Assist wants in its envelope; without one there is no envelope.
+    pub project: Option<String>,
     /// The upstream's name of each model that has another one there.
     pub models: BTreeMap<String, String>,
 }
@@ -111,9 +116,11 @@ impl Account {
         let proxy = account.proxy.as_ref().map(Proxy::parse).transpose();
         Ok(Self {
             name: account.name.clone(),
-            target: Target::new(account.platform, &account.base_url, &account.api_key)?,
+            target: Target::new(account.upstream(), &account.base_url, &account.api_key)?,
             endpoint: account.base_url.clone(),
             proxy: proxy.map_err(|why| ("proxy", why))?,
+            protocol: account.platform.protocol(),
+            project: account.project.clone(),
             models: account.models.clone(),
         })
     }
@@ -197,6 +204,22 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Whether a group has accounts of this platform.
+    #[must_use]
+    pub fn serves(&self, group: GroupId, platform: Platform) -> bool {
+        self.roster.pools.keys().any(|key| key.group == group && key.platform == platform)
+    }
+
+    /// The models that a group's accounts of this platform name, in order.
+    #[must_use]
+    pub fn named_models(&self, group: GroupId, platform: Platform) -> BTreeSet<&str> {
+        let keys = self.roster.pools.keys();
+        let keys = keys.filter(|key| key.group == group && key.platform == platform);
+        keys.filter_map(|key| self.models.get(&key.model?)).map(String::as_str).collect()
+    }
+}
+
 fn roster(config: &Config, pools: BTreeMap<PoolKey, Pool>) -> Roster {
     let user = |u: &config::User| (user_id(&u.name), roster::User { limit: u.concurrency.0 });
     let account = |a: &config::Account| {
@@ -223,7 +246,7 @@ fn pools(config: &Config) -> (BTreeMap<PoolKey, Pool>, BTreeMap<PoolId, String>)
     for group in &config.groups {
         for &(word, platform) in PlatformName::WORDS {
             let belongs =
-                |a: &&config::Account| a.groups.contains(&group.name) && a.platform == platform;
+                |a: &&config::Account| a.groups.contains(&group.name) && a.serves(platform);
             let accounts: Vec<_> = config.accounts.iter().filter(belongs).collect();
             for (model, members) in members_by_model(&accounts) {
                 // A model's name is at least one character long, so that nothing else is "".
@@ -261,8 +284,6 @@ fn members_by_model<'a>(
 
 #[cfg(test)]
 mod tests {
-    use sluice_engine::roster::Platform;
-
     use super::*;
 
     #[test]

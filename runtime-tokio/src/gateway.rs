@@ -28,6 +28,7 @@ use crate::config::{Config, OnDisconnect};
 use crate::directory::Directory;
 use crate::driver::Driver;
 use crate::handler;
+use crate::handler::places::Places;
 use crate::net::Net;
 use crate::shared::{Local, Shared};
 use crate::stall::{Patience, Stage, StallGuard};
@@ -86,6 +87,8 @@ pub struct Worker<N: Net, S: Watch> {
     pub driver: Rc<Driver<S>>,
     pub(crate) pool: Pool<N>,
     pub(crate) local: Rc<Local>,
+    /// Of requests that hold no slots.
+    pub(crate) places: Rc<Places>,
     pub(crate) config: Arc<Config>,
     pub(crate) idle_timeout: Duration,
     pub(crate) total_timeout: Duration,
@@ -131,6 +134,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
             driver: Driver::start(engine, store, clock, directory),
             id_prefix: format!("req_{:x}-{index}-", clock.start().0),
             local,
+            places: Places::new(limits.asides_max),
             idle_timeout: ms(upstream.idle_timeout_ms),
             total_timeout: ms(upstream.total_timeout_ms),
             patience: Patience {

@@ -1,4 +1,4 @@
-// The official TypeScript SDK through the gateway that `sluice demo` runs.
+// The official TypeScript SDKs through the gateway that `sluice demo` runs.
 
 "use strict";
 
@@ -10,6 +10,8 @@ const readline = require("node:readline");
 const { after, before, test } = require("node:test");
 
 const Anthropic = require("@anthropic-ai/sdk");
+const { GoogleGenAI } = require("@google/genai");
+const OpenAI = require("openai");
 
 const target = process.env.CARGO_TARGET_DIR ?? "target";
 const root = path.join(__dirname, "..", "..");
@@ -62,4 +64,35 @@ test("errors are the SDK's own", async () => {
     assert.match(error.headers.get("x-request-id"), /^req_/);
     return true;
   });
+});
+
+test("tokens are counted and models listed", async () => {
+  const { messages } = hello;
+  const counted = await client("alice").messages.countTokens({ model: hello.model, messages });
+  assert.ok(counted.input_tokens > 0);
+  const models = await client("alice").models.list();
+  assert.ok(models.data.some((model) => model.id.startsWith("claude-")));
+});
+
+test("a response of OpenAI, plain and streamed", async () => {
+  const openai = new OpenAI({ baseURL: `${baseURL}/v1`, apiKey: "sk-demo-alice", maxRetries: 0 });
+  const request = { model: "gpt-demo", input: "Hello" };
+  const answer = await openai.responses.create(request);
+  assert.match(answer.output_text, /^Hello from the account/);
+  let text = "";
+  for await (const event of await openai.responses.create({ ...request, stream: true })) {
+    if (event.type === "response.output_text.delta") text += event.delta;
+  }
+  assert.match(text, /^Hello from the account/);
+});
+
+test("an answer of Gemini, plain and streamed", async () => {
+  const { models } = new GoogleGenAI({ apiKey: "sk-demo-alice", httpOptions: { baseUrl: baseURL } });
+  const request = { model: "gemini-demo", contents: "Hello" };
+  assert.match((await models.generateContent(request)).text, /^Hello from the account/);
+  let text = "";
+  for await (const chunk of await models.generateContentStream(request)) text += chunk.text ?? "";
+  assert.match(text, /^Hello from the account/);
+  const counted = await models.countTokens(request);
+  assert.ok(counted.totalTokens > 0);
 });

@@ -149,7 +149,7 @@ def test_a_body_beyond_the_limit(size):
 
 def test_a_path_that_is_not_served(running):
     with pytest.raises(anthropic.NotFoundError) as caught:
-        running.client("fine").messages.count_tokens(model="m", messages=HELLO["messages"])
+        running.client("fine").messages.batches.list()
     assert type_and_message(caught.value) == ("not_found_error", "Not found")
 
 

@@ -97,7 +97,7 @@ def test_the_clients_name_of_the_model_is_kept(running):
         ("nobody", openai.AuthenticationError, 401),
         ("poor", openai.PermissionDeniedError, 403),
         ("limited", openai.RateLimitError, 429),
-        ("claude", openai.InternalServerError, 503),
+        ("claude", openai.BadRequestError, 400),
     ],
 )
 def test_an_error_is_the_class_that_its_documentation_names(running, route, error, status):

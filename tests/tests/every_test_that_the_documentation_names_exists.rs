@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Boxes by what their names begin with: the first and last number, and those with a suffix.
-const BOXES: [(&str, u32, u32, &[&str]); 6] = [
+const BOXES: [(&str, u32, u32, &[&str]); 8] = [
     (
         "GA",
         0,
@@ -28,6 +28,8 @@ const BOXES: [(&str, u32, u32, &[&str]); 6] = [
         19,
         &["1E", "2E", "3E", "4E", "6E", "7E", "8E", "11E1", "11E2", "12E1", "12E2", "14Y", "14N"],
     ),
+    ("GT", 0, 5, &["1E", "2E", "3E", "4E"]),
+    ("GL", 0, 5, &["1E", "2Y", "3Y", "3E", "4E"]),
     ("S", 0, 8, &["3Y", "3N", "6A", "6AY", "6AN", "7A", "7B", "7C", "7CY", "8A", "8B"]),
     ("W", 0, 6, &[]),
     ("Q", 1, 6, &["2Y"]),

@@ -184,13 +184,16 @@ fn a_stream_that_breaks_off_ends_with_an_error_event() {
     });
 }
 
+const NO_WAY: &str = "The accounts of this API key's group cannot serve this protocol: use the path \
+                      of a protocol that they speak";
+
 #[test]
 fn whatever_is_wrong_the_client_is_told_in_its_shape() {
     let wrong = |world: Rc<World>| async move {
         for (body, status, kind, message) in [
             (json!({}), 400, "invalid_request_error", "model is required"),
             (json!([]), 400, "invalid_request_error", "Failed to parse request body"),
-            (asked(false), 503, "api_error", "No available accounts"),
+            (asked(false), 400, "invalid_request_error", NO_WAY),
         ] {
             let mut reply = ask(&world, PATHS[0], &[], &body).await;
             assert_eq!(reply.status(), status);

@@ -527,6 +527,7 @@ pub(crate) const fn may_switch(outcome: Outcome) -> bool {
         | Outcome::Overloaded { .. }
         | Outcome::ServerError { .. }
         | Outcome::Unauthorized { .. }
+        | Outcome::Unable { .. }
         | Outcome::Unreachable => true,
         Outcome::Completed
         | Outcome::ClientError { .. }

@@ -190,5 +190,6 @@ pub(crate) fn members(roster: &Roster, life: &Life) -> Vec<AccountId> {
 
 /// Whether this end gives the store cause to close the account.
 pub(crate) const fn gives_cause(outcome: Outcome) -> bool {
-    may_switch(outcome) || matches!(outcome, Outcome::Truncated)
+    let unable = matches!(outcome, Outcome::Unable { .. });
+    may_switch(outcome) && !unable || matches!(outcome, Outcome::Truncated)
 }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::finding::{Report, did_you_mean, quoted};
 use super::listen::Listen;
 use super::secret::Outside;
-use super::{Account, Config, Store};
+use super::{Account, Config, PlatformName, Store};
 use crate::directory::Proxy;
 use crate::gateway::READ_BYTES_MAX;
+use crate::protocol::Protocol;
 
 /// The longest file of certificates, in bytes.
 const CA_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -27,6 +28,7 @@ pub(super) fn check(config: &mut Config, report: &mut Report, outside: Outside) 
     repeated_groups(config, report);
     for (index, account) in config.accounts.iter_mut().enumerate() {
         secrets(account, &format!("accounts[{index}]"), report, outside);
+        envelope(account, &format!("accounts[{index}]"), report);
     }
     idle(config, report);
 }
@@ -149,6 +151,31 @@ fn repeated_groups(config: &Config, report: &mut Report) {
                 report.mistake(&path, Some(quoted(group)), "is there twice; once will do".into());
             }
         }
+    }
+}
+
+/// Who wants an envelope, and what goes with it.
+fn envelope(account: &Account, path: &str, report: &mut Report) {
+    if report.is_wrong(&format!("{path}.platform")) {
+        return;
+    }
+    let antigravity = account.platform == PlatformName::Antigravity;
+    let speaks_gemini = account.platform.protocol() == Protocol::Gemini;
+    match &account.project {
+        None if antigravity && !report.is_wrong(&format!("{path}.project")) => {
+            let remedy = "is missing; an account with platform = \"antigravity\" needs the project \
+                          that requests are made for";
+            report.mistake(&format!("{path}.project"), None, remedy.to_owned());
+        }
+        Some(project) if !speaks_gemini => {
+            let remedy = "is for accounts with platform = \"gemini\" or \"antigravity\" only";
+            report.mistake(&format!("{path}.project"), Some(quoted(project)), remedy.to_owned());
+        }
+        Some(_) | None => {}
+    }
+    if account.mixed && !antigravity {
+        let remedy = "is for accounts with platform = \"antigravity\" only";
+        report.mistake(&format!("{path}.mixed"), Some("true".to_owned()), remedy.to_owned());
     }
 }
 

@@ -15,11 +15,13 @@ impl Config {
     /// # Errors
     /// Knobs of the two that do not fit together.
     pub fn renewed(&self, new: Self) -> Result<(Self, Vec<Finding>), ConfigError> {
-        let sections: [(&str, Vec<&str>); 5] = [
+        let sections: [(&str, Vec<&str>); 7] = [
             ("server", self.server.differing(&new.server)),
+            ("redis", self.redis.differing(&new.redis)),
             ("limits", self.limits.differing(&new.limits)),
             ("upstream", self.upstream.differing(&new.upstream)),
             ("log", self.log.differing(&new.log)),
+            ("anthropic", self.anthropic.differing(&new.anthropic)),
             ("policy", self.policy.differing(&new.policy)),
         ];
         let fixed =
@@ -30,7 +32,8 @@ impl Config {
                 stay.push(Finding::of(&format!("{section}.{field}"), FIXED.to_owned()));
             }
         }
-        let Self { server, limits, upstream, log, policy, .. } = self.clone();
+        let Self { server, store, redis, limits, upstream, log, anthropic, policy, .. } =
+            self.clone();
         let policy = policy.renewed(new.policy.clone());
         let mistakes = policy.mistakes();
         if !mistakes.is_empty() {
@@ -41,7 +44,7 @@ impl Config {
             let mistakes = mistakes.into_iter().map(told).collect();
             return Err(ConfigError { file: None, mistakes });
         }
-        Ok((Self { server, limits, upstream, log, policy, ..new }, stay))
+        Ok((Self { server, store, redis, limits, upstream, log, anthropic, policy, ..new }, stay))
     }
 }
 

@@ -16,6 +16,8 @@ use super::store::{MEMORY, Store, cell};
 use super::values::{Concurrency, OneOrMany};
 use crate::auth::KeyHash;
 use crate::directory::Endpoint;
+use crate::protocol::Protocol;
+use crate::upstream::target::UpstreamKind;
 
 /// The longest time that can be set: a year.
 pub(super) const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
@@ -37,6 +39,8 @@ section! {
         default policy: Knobs = Knobs::stand_in();
         /// The access log.
         default log: Log = Log::default();
+        /// Requests of the Messages protocol.
+        default anthropic: Anthropic = Anthropic::default();
         /// Requests of the Responses protocol.
         default openai: OpenAi = OpenAi::default();
         /// Who may use which accounts.
@@ -106,6 +110,9 @@ section! {
         default body_idle_timeout_ms: u64 = 60_000, within(1..=YEAR_MS);
         /// How long a client may leave a piece of its answer unread.
         default client_stall_timeout_ms: u64 = 120_000, within(1..=YEAR_MS);
+        /// Requests at once in one worker that hold no slots, such as counts of tokens. One user has
+        /// a quarter of them.
+        default asides_max: usize = 32, within(1..=100_000);
         /// From the signal to stop until new connections are refused.
         default shutdown_delay_ms: u64 = 0, within(0..=YEAR_MS);
         /// From then until what still runs is cut off.
@@ -150,6 +157,21 @@ section! {
         default access: AccessLogTo = AccessLogTo::default();
         /// Lines that wait to be written; beyond them lines are lost, and counted.
         default access_lines_max: usize = 16_384, within(1..=1_000_000);
+        /// Whether what upstreams say when they refuse is among the program's messages,
+        default upstream_errors: bool = false;
+        /// and how much of it.
+        default upstream_error_bytes_max: usize = 2048, within(1..=16 * 1024);
+    }
+}
+
+section! {
+    /// See [`Config::anthropic`].
+    Anthropic {
+        /// Whether the beta features that a request needs are named to its upstream, where the client
+        /// named none.
+        default inject_betas: bool = false;
+        /// Whether another account is tried after a 400 that may be the account's doing.
+        default failover_on_400: bool = false;
     }
 }
 
@@ -217,6 +239,10 @@ section! {
         /// The models it serves, each with the name that the upstream knows it by. Empty: every
         /// model.
         default models: BTreeMap<String, String> = BTreeMap::new();
+        /// The project that requests are made for, where the upstream wants Code Assist's envelope.
+        optional project: String, name();
+        /// Whether it also serves, in its groups, clients that do not ask for its platform.
+        default mixed: bool = false;
         /// Whether warm-up requests are answered by the gateway in its name.
         default intercept_warmup: bool = false;
     }
@@ -261,6 +287,42 @@ words! {
         OpenAi = "openai",
         /// The Gemini protocol.
         Gemini = "gemini",
+        /// The Gemini protocol in Code Assist's envelope.
+        Antigravity = "antigravity",
+    }
+}
+
+impl Account {
+    /// Whether it serves clients of this platform.
+    #[must_use]
+    pub fn serves(&self, platform: PlatformName) -> bool {
+        let mixes = matches!(platform, PlatformName::Anthropic | PlatformName::Gemini);
+        self.platform == platform || self.mixed && mixes
+    }
+
+    /// How its upstream is asked.
+    #[must_use]
+    pub fn upstream(&self) -> UpstreamKind {
+        match self.platform {
+            PlatformName::Anthropic => UpstreamKind::Anthropic,
+            PlatformName::OpenAi => UpstreamKind::OpenAi,
+            PlatformName::Gemini | PlatformName::Antigravity if self.project.is_some() => {
+                UpstreamKind::CodeAssist
+            }
+            PlatformName::Gemini | PlatformName::Antigravity => UpstreamKind::Gemini,
+        }
+    }
+}
+
+impl PlatformName {
+    /// What accounts of this platform speak.
+    #[must_use]
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::Anthropic => Protocol::Anthropic,
+            Self::OpenAi => Protocol::OpenAi,
+            Self::Gemini | Self::Antigravity => Protocol::Gemini,
+        }
     }
 }
 
@@ -270,6 +332,7 @@ impl From<PlatformName> for Platform {
             PlatformName::Anthropic => Self::Anthropic,
             PlatformName::OpenAi => Self::OpenAi,
             PlatformName::Gemini => Self::Gemini,
+            PlatformName::Antigravity => Self::Antigravity,
         }
     }
 }
@@ -296,6 +359,12 @@ impl Default for Limits {
 }
 
 impl Default for Upstream {
+    fn default() -> Self {
+        Self::stand_in()
+    }
+}
+
+impl Default for Anthropic {
     fn default() -> Self {
         Self::stand_in()
     }

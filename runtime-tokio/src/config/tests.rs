@@ -13,12 +13,13 @@ const SMALL: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[[groups]]\nname = \"ma
 const HASH: &str = "0000000000000000000000000000000000000000000000000000000000000001";
 
 /// Every section, as the document calls it.
-const SECTIONS: [(&str, &[&str]); 11] = [
+const SECTIONS: [(&str, &[&str]); 12] = [
     ("[server]", Server::FIELDS),
     ("[redis]", Redis::FIELDS),
     ("[limits]", Limits::FIELDS),
     ("[upstream]", Upstream::FIELDS),
     ("[log]", Log::FIELDS),
+    ("[anthropic]", Anthropic::FIELDS),
     ("[openai]", OpenAi::FIELDS),
     ("[policy]", Knobs::FIELDS),
     ("[[groups]]", Group::FIELDS),
@@ -294,6 +295,23 @@ fn each_kind_of_mistake_is_told_with_its_line_and_remedy() {
             "\"sk\"\nproxy = \"socks5://h\"",
             "line 13: accounts[0].proxy: has no port; it must be http://, https:// or socks5://, \
              then [USER:PASSWORD@]HOST:PORT",
+        ),
+        (
+            "\"sk-SECRET\"",
+            "\"sk\"\nproject = \"p\"",
+            "line 13: accounts[0].project = \"p\": is for accounts with platform = \"gemini\" or \
+             \"antigravity\" only",
+        ),
+        (
+            "\"sk-SECRET\"",
+            "\"sk\"\nplatform = \"antigravity\"",
+            "line 9: accounts[0].project: is missing; an account with platform = \"antigravity\" \
+             needs the project that requests are made for",
+        ),
+        (
+            "\"sk-SECRET\"",
+            "\"sk\"\nmixed = true",
+            "line 13: accounts[0].mixed = true: is for accounts with platform = \"antigravity\" only",
         ),
         (
             "[[groups]]",

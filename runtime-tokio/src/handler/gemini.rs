@@ -4,27 +4,28 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use hyper::Request;
+use sluice_engine::RequestSpec;
 use sluice_engine::session::{self, Scope};
-use sluice_engine::{GroupId, RequestSpec};
 use sluice_storage::Watch;
 
 use super::body::{self, Body};
-use super::{Asked, owner};
+use super::{Asked, owner, platform};
 use crate::auth::KeyOwner;
-use crate::directory::{Directory, model_id};
+use crate::directory::model_id;
 use crate::gateway::Worker;
 use crate::net::Net;
 use crate::protocol::Protocol;
 use crate::protocol::error::ApiError;
 use crate::protocol::gemini::{self, Action, Array, Call};
 use crate::telemetry::AccessLog;
+use crate::upstream::target::Operation;
 
 const PROTOCOL: Protocol = Protocol::Gemini;
-const WRONG_GROUP: ApiError = ApiError::invalid("API key group has no gemini accounts");
 const EMPTY: ApiError = ApiError::invalid("Request body is empty");
 
-/// Understands a request; `rest` is what follows `/v1beta/models/` in its path. What can be wrong with
-/// key and path is told before the body is read.
+/// Understands a request; `rest` is what follows `/v1beta/models/` in its path, and `forced` whether
+/// the path names whose accounts are to serve it. What can be wrong with key and path is told before
+/// the body is read.
 ///
 /// # Errors
 /// What the client is to be told.
@@ -32,28 +33,34 @@ pub(crate) async fn understand<N: Net, S: Watch>(
     worker: &Worker<N, S>,
     request: Request<Body>,
     rest: &str,
+    forced: bool,
     log: &Rc<AccessLog>,
 ) -> Result<(Asked, RequestSpec), ApiError> {
     let (head, body) = request.into_parts();
     let KeyOwner { user, group } = owner(worker, &head, log)?;
-    if !serves_gemini(&worker.driver.directory(), group) {
-        return Err(WRONG_GROUP);
-    }
+    platform::reached(&worker.driver.directory(), group, PROTOCOL, forced)?;
     let Call { model, action } = Call::read(rest)?;
     let (bytes, parked) = body.read(worker).await?;
     if bytes.is_empty() {
         return Err(EMPTY);
     }
+    let operation = match action {
+        Action::Generate => Operation::Answer { stream: false },
+        Action::Stream => Operation::Answer { stream: true },
+        Action::CountTokens => Operation::Count,
+    };
     let stream = action == Action::Stream;
     log.asks(model, stream, bytes.len());
     body::not_too_late(worker)?;
-    let platform = PROTOCOL.platform();
+    let model_id = model_id(model);
+    let directory = worker.driver.directory();
+    let platform = platform::resolve(&directory, (group, model_id), PROTOCOL, forced)?;
     let scope = Scope { group, platform, user };
     let spec = RequestSpec {
         user,
         group,
         platform,
-        model: model_id(model),
+        model: model_id,
         session: session::by_prefix(scope, gemini::prefix(&bytes)),
         stream,
         warmup: false,
@@ -65,16 +72,11 @@ pub(crate) async fn understand<N: Net, S: Watch>(
         model: model.to_owned(),
         models: Vec::new(),
         stream,
-        action: Some(action),
+        operation,
         array: (stream && !wants_events(head.uri.query())).then(|| Cell::new(Array::default())),
         log: log.clone(),
     };
     Ok((asked, spec))
-}
-
-fn serves_gemini(directory: &Directory, group: GroupId) -> bool {
-    let platform = PROTOCOL.platform();
-    directory.roster.pools.keys().any(|key| key.group == group && key.platform == platform)
 }
 
 /// Whether a stream is to be one of events. Otherwise it is an array.

@@ -16,30 +16,36 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use sluice_storage::{Service, Watch};
 
 use self::body::Body;
+use self::route::{Place, Route};
 use crate::auth::KeyOwner;
 use crate::gateway::{Phase, Worker};
 use crate::net::Net;
 use crate::protocol::error::ApiError;
-use crate::protocol::gemini::{Action, Array};
+use crate::protocol::gemini::Array;
 use crate::protocol::{Protocol, json};
 use crate::stall::Stage;
 use crate::telemetry::AccessLog;
 use crate::upstream::headers::upstream_id;
+use crate::upstream::target::Operation;
 use crate::wire::Answer;
 
 pub mod admin;
+mod aside;
 pub(crate) mod body;
+mod count;
 mod gemini;
 pub(crate) mod messages;
+mod models;
+pub(crate) mod places;
+mod platform;
 pub(crate) mod responses;
+mod route;
 mod serving;
 
 /// The name of a request in answers and logs.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// For readiness that comes back by itself, and for what another gateway will serve.
 const READY_RETRY_SECS: u64 = 1;
-/// What the paths of models begin with. Some versions of the official SDKs leave out the `beta`.
-const GEMINI_MODELS: [&str; 2] = ["/v1beta/models/", "/v1/models/"];
 /// The most bytes of a client's telemetry that are read, to be thrown away.
 const TELEMETRY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -65,8 +71,7 @@ pub(crate) struct Asked {
     /// Where the body names it.
     models: Vec<Range<usize>>,
     pub(crate) stream: bool,
-    /// Where the path says what to do.
-    pub(crate) action: Option<Action>,
+    pub(crate) operation: Operation,
     /// The client reads a stream as one array.
     pub(crate) array: Option<Cell<Array>>,
     pub(crate) log: Rc<AccessLog>,
@@ -149,63 +154,58 @@ async fn route<N: Net, S: Watch>(
     request: Request<Body>,
     log: Rc<AccessLog>,
 ) -> Response<Answer> {
-    let (method, path) = (request.method(), request.uri().path());
-    let post = method == Method::POST;
-    let protocol = spoken_at(path);
+    let path = request.uri().path();
+    let Route { place, forced, protocol } = Route::of(request.method(), path);
+    if place != Place::Messages || forced {
+        log.path(path);
+    }
     if let Err(error) = check_size(request.headers(), &worker.config.limits) {
         log.path(path);
         return refuse(protocol, &error, &log);
     }
-    match path {
-        "/v1/messages" if post => {
-            let understood = messages::understand(&worker, request, &log).await;
-            return serving::answer(worker, protocol, understood, &log).await;
+    match place {
+        Place::Messages => {
+            let understood = messages::understand(&worker, request, forced, &log).await;
+            serving::answer(worker, protocol, understood, &log).await
         }
-        "/v1/responses" | "/responses" | "/openai/v1/responses" if post => {
-            log.path(path);
+        Place::CountTokens => {
+            let understood = messages::understand(&worker, request, forced, &log).await;
+            count::answer(&worker, protocol, understood, &log).await
+        }
+        Place::Responses => {
             let understood = responses::understand(&worker, request, &log).await;
-            return serving::answer(worker, protocol, understood, &log).await;
+            serving::answer(worker, protocol, understood, &log).await
         }
-        _ => log.path(path),
-    }
-    if let Some(rest) = gemini_call(path).filter(|_| post) {
-        let rest = rest.to_owned();
-        let understood = gemini::understand(&worker, request, &rest, &log).await;
-        return serving::answer(worker, protocol, understood, &log).await;
-    }
-    match path {
-        _ if method == Method::OPTIONS => preflight(&log),
-        "/api/event_logging/batch" if post => {
+        Place::Call(rest) => {
+            let understood = gemini::understand(&worker, request, &rest, forced, &log).await;
+            match &understood {
+                Ok((asked, _)) if asked.operation == Operation::Count => {
+                    count::answer(&worker, protocol, understood, &log).await
+                }
+                _ => serving::answer(worker, protocol, understood, &log).await,
+            }
+        }
+        Place::Models(one) => {
+            let asked = models::Asked { one, forced, gemini: false };
+            models::answer(&worker, &request.into_parts().0, &asked, &log).await
+        }
+        Place::GeminiModels(one) => {
+            let asked = models::Asked { one, forced, gemini: true };
+            models::answer(&worker, &request.into_parts().0, &asked, &log).await
+        }
+        Place::Preflight => preflight(&log),
+        Place::Telemetry => {
             request.into_body().discard(&worker, TELEMETRY_BYTES_MAX).await;
             empty(StatusCode::OK, &log)
         }
-        "/v1/messages"
-        | "/v1/responses"
-        | "/responses"
-        | "/openai/v1/responses"
-        | "/api/event_logging/batch"
-        | "/livez"
-        | "/readyz"
-        | "/health" => {
+        Place::WrongMethod => {
             let error = ApiError::new(405, "invalid_request_error", "Method not allowed");
             refuse(protocol, &error, &log)
         }
-        _ => refuse(protocol, &ApiError::new(404, "not_found_error", "Not found"), &log),
+        Place::Nowhere => {
+            refuse(protocol, &ApiError::new(404, "not_found_error", "Not found"), &log)
+        }
     }
-}
-
-/// What a client of this path speaks, whether or not it is right.
-fn spoken_at(path: &str) -> Protocol {
-    match path {
-        _ if path.ends_with("/responses") => Protocol::OpenAi,
-        _ if path.starts_with("/v1beta/") || gemini_call(path).is_some() => Protocol::Gemini,
-        _ => Protocol::Anthropic,
-    }
-}
-
-/// What follows the beginning of a path of a model.
-fn gemini_call(path: &str) -> Option<&str> {
-    GEMINI_MODELS.iter().find_map(|begin| path.strip_prefix(begin))
 }
 
 /// Whose key this is.
@@ -261,6 +261,14 @@ fn check_size(headers: &HeaderMap, limits: &crate::config::Limits) -> Result<(),
         ));
     }
     Ok(())
+}
+
+/// An answer that is this JSON text.
+fn whole(json: impl Into<Bytes>, log: &AccessLog) -> Response<Answer> {
+    let json = json.into();
+    log.status(200);
+    log.bytes_out(json.len() as u64);
+    head_of(200, "application/json", &log.request_id).map(|()| Answer::whole(json))
 }
 
 fn empty(status: StatusCode, log: &AccessLog) -> Response<Answer> {

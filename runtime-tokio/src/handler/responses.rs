@@ -9,7 +9,7 @@ use sluice_engine::{RequestSpec, SessionKey};
 use sluice_storage::Watch;
 
 use super::body::{self, Body};
-use super::{Asked, owner};
+use super::{Asked, owner, platform};
 use crate::auth::KeyOwner;
 use crate::directory::model_id;
 use crate::gateway::Worker;
@@ -18,6 +18,7 @@ use crate::protocol::Protocol;
 use crate::protocol::error::ApiError;
 use crate::protocol::openai::{self, Skim};
 use crate::telemetry::AccessLog;
+use crate::upstream::target::Operation;
 
 const PROTOCOL: Protocol = Protocol::OpenAi;
 /// Where a client names its session. The first is what the Codex command line sends; some reverse
@@ -42,12 +43,13 @@ pub(crate) async fn understand<N: Net, S: Watch>(
     let skim = Skim::read(&bytes)?;
     log.asks(&skim.model, skim.stream, bytes.len());
     body::not_too_late(worker)?;
-    let platform = PROTOCOL.platform();
+    let model = model_id(&skim.model);
+    let platform = platform::resolve(&worker.driver.directory(), (group, model), PROTOCOL, false)?;
     let spec = RequestSpec {
         user,
         group,
         platform,
-        model: model_id(&skim.model),
+        model,
         session: session_key(Scope { group, platform, user }, &head.headers, &skim),
         stream: skim.stream,
         warmup: false,
@@ -64,7 +66,7 @@ pub(crate) async fn understand<N: Net, S: Watch>(
         model,
         models,
         stream,
-        action: None,
+        operation: Operation::Answer { stream },
         array: None,
         log: log.clone(),
     };

@@ -59,6 +59,17 @@ impl Mock {
         let (head, body) = request.into_parts();
         match (&head.method, head.uri.path()) {
             (&Method::POST, "/v1/messages") => self.generate(Spoken::Messages, &head, body).await,
+            (&Method::POST, "/v1/messages/count_tokens") => {
+                self.generate(Spoken::Count, &head, body).await
+            }
+            (&Method::GET, "/v1/models") => {
+                let claude = head.headers.contains_key("anthropic-version");
+                let protocol = if claude { Protocol::Anthropic } else { Protocol::OpenAi };
+                self.generate(Spoken::Models(protocol), &head, body).await
+            }
+            (&Method::GET, "/v1beta/models") => {
+                self.generate(Spoken::Models(Protocol::Gemini), &head, body).await
+            }
             (&Method::POST, "/v1/responses") => self.generate(Spoken::Responses, &head, body).await,
             (&Method::POST, path) if path.starts_with(GEMINI_MODELS) => {
                 match Call::read(&path[GEMINI_MODELS.len()..]) {
@@ -67,6 +78,12 @@ impl Mock {
                         Ok(error_answer(Protocol::Gemini, 404, "not_found_error", "no such path"))
                     }
                 }
+            }
+            (&Method::POST, "/v1internal:generateContent") => {
+                self.generate(Spoken::CodeAssist { stream: false }, &head, body).await
+            }
+            (&Method::POST, "/v1internal:streamGenerateContent") => {
+                self.generate(Spoken::CodeAssist { stream: true }, &head, body).await
             }
             (&Method::GET, "/") => Ok(answer(200, "text/html; charset=utf-8", page::html(&self))),
             (&Method::GET, "/_mock/stats") => Ok(json_answer(200, &page::stats(&self))),
@@ -205,6 +222,13 @@ async fn tell(
             let mut refusal = error_answer(story.protocol(), status, kind, SAYS_SO);
             if let Some(secs) = retry_after {
                 refusal.headers_mut().insert(RETRY_AFTER, HeaderValue::from(secs));
+            }
+            return Ok(finish(&open, refusal));
+        }
+        Some(Fault::Refusal(status, headers, body)) => {
+            let mut refusal = answer(status, "application/json", body);
+            for (name, value) in headers {
+                refusal.headers_mut().insert(name, HeaderValue::from_static(value));
             }
             return Ok(finish(&open, refusal));
         }

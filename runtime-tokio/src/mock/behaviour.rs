@@ -69,6 +69,8 @@ impl Behaviour {
 pub enum Fault {
     /// This status, with an error of this class, and `retry-after` in seconds if there is one.
     Status(u16, &'static str, Option<u64>),
+    /// This status, with these headers and this body of JSON.
+    Refusal(u16, Vec<(&'static str, &'static str)>, &'static str),
     /// A redirect: the status, and where it leads.
     Redirect(u16, String),
     /// A page for people instead of a message, with status 200.
@@ -95,7 +97,7 @@ impl Fault {
     /// Its name, as scripts and statistics have it.
     pub(super) const fn name(&self) -> &'static str {
         match self {
-            Self::Status(..) => "status",
+            Self::Status(..) | Self::Refusal(..) => "status",
             Self::Redirect(..) => "redirect",
             Self::Html => "html",
             Self::Reset => "reset",

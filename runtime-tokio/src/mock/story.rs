@@ -16,6 +16,14 @@ use crate::protocol::gemini::Call;
 #[derive(Clone, Copy)]
 pub(super) enum Spoken<'a> {
     Messages,
+    /// Messages, of which only the tokens are asked for.
+    Count,
+    /// Which models there are.
+    Models(Protocol),
+    /// Gemini in an envelope.
+    CodeAssist {
+        stream: bool,
+    },
     Responses,
     Gemini(Call<'a>),
 }
@@ -23,9 +31,10 @@ pub(super) enum Spoken<'a> {
 impl Spoken<'_> {
     pub(super) const fn protocol(self) -> Protocol {
         match self {
-            Self::Messages => Protocol::Anthropic,
+            Self::Messages | Self::Count => Protocol::Anthropic,
             Self::Responses => Protocol::OpenAi,
-            Self::Gemini(_) => Protocol::Gemini,
+            Self::Gemini(_) | Self::CodeAssist { .. } => Protocol::Gemini,
+            Self::Models(protocol) => protocol,
         }
     }
 }
@@ -36,12 +45,25 @@ pub(super) struct Asked {
     model: String,
     #[serde(default)]
     pub(super) stream: bool,
-    /// Only how many tokens it has is asked.
     #[serde(skip)]
-    counts: bool,
+    purpose: Purpose,
+    /// The answer is to be in an envelope.
+    #[serde(skip)]
+    wrapped: bool,
     #[serde(default)]
     tools: Vec<Tool>,
     tool_choice: Option<ToolChoice>,
+}
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Purpose {
+    #[default]
+    Answer,
+    /// Only how many tokens the request has.
+    Count,
+    /// Which models there are.
+    Models,
 }
 
 #[derive(Clone, Deserialize)]
@@ -66,7 +88,21 @@ impl Asked {
     pub(super) fn read(spoken: Spoken<'_>, body: &[u8]) -> serde_json::Result<Self> {
         match spoken {
             Spoken::Messages => serde_json::from_slice(body),
+            Spoken::Count => {
+                let asked = serde_json::from_slice::<Self>(body)?;
+                Ok(Self { purpose: Purpose::Count, stream: false, ..asked })
+            }
+            Spoken::Models(_) => Ok(Self {
+                model: String::new(),
+                stream: false,
+                purpose: Purpose::Models,
+                wrapped: false,
+                tools: Vec::new(),
+                tool_choice: None,
+            }),
             Spoken::Responses => serde_json::from_slice::<responses::Request>(body).map(Self::from),
+            Spoken::CodeAssist { stream } => serde_json::from_slice::<gemini::Envelope>(body)
+                .map(|envelope| envelope.asked(stream)),
             Spoken::Gemini(call) => {
                 serde_json::from_slice::<gemini::Request>(body).map(|request| request.asked(call))
             }
@@ -109,7 +145,8 @@ pub(super) struct Story {
     protocol: Protocol,
     model: String,
     id: String,
-    counts: bool,
+    purpose: Purpose,
+    wrapped: bool,
     said: Said,
     usage: Value,
 }
@@ -150,16 +187,54 @@ impl Story {
         };
         let id = format!("msg_mock_{n}");
         let usage = usage(body, said.pieces(), n);
-        let (model, counts) = (asked.model.clone(), asked.counts);
-        Ok(Self { protocol, model, id, counts, said, usage })
+        let (model, purpose) = (asked.model.clone(), asked.purpose);
+        let wrapped = asked.wrapped;
+        Ok(Self { protocol, model, id, purpose, wrapped, said, usage })
     }
 
     /// The answer as a whole.
     pub(super) fn plain(&self) -> Value {
+        match (self.purpose, self.protocol) {
+            (Purpose::Models, _) => return self.models(),
+            (Purpose::Count, Protocol::Anthropic) => {
+                return json!({"input_tokens": self.prompt_tokens()});
+            }
+            (Purpose::Count | Purpose::Answer, _) => {}
+        }
         match self.protocol {
             Protocol::Anthropic => self.whole_message(),
             Protocol::OpenAi => self.response(),
             Protocol::Gemini => self.content(),
+        }
+    }
+
+    /// What there is, in two sizes.
+    fn models(&self) -> Value {
+        let list = |family: &str, entry: fn(String) -> Value| -> Vec<Value> {
+            ["large", "small"].map(|size| entry(format!("{family}-mock-{size}"))).into()
+        };
+        match self.protocol {
+            Protocol::Anthropic => {
+                let data = list("claude", |id| {
+                    json!({"type": "model", "id": id, "display_name": id,
+                           "created_at": "2025-01-01T00:00:00Z"})
+                });
+                json!({"data": data, "has_more": false})
+            }
+            Protocol::OpenAi => {
+                let data = list(
+                    "gpt",
+                    |id| json!({"id": id, "object": "model", "created": 1, "owned_by": "mock"}),
+                );
+                json!({"object": "list", "data": data})
+            }
+            Protocol::Gemini => {
+                let models = list("gemini", |id| {
+                    json!({"name": format!("models/{id}"), "inputTokenLimit": 9,
+                           "supportedGenerationMethods": ["generateContent"]})
+                });
+                json!({"models": models})
+            }
         }
     }
 
@@ -324,7 +399,8 @@ fn sample(schema: &Value, depth: u32) -> Value {
     }
     let kind = &schema["type"];
     // Of several, the first.
-    match kind.as_str().or_else(|| kind[0].as_str()) {
+    let kind = kind.as_str().or_else(|| kind[0].as_str()).map(str::to_ascii_lowercase);
+    match kind.as_deref() {
         Some("string") => WORDS[1].into(),
         Some("integer" | "number") => 1.into(),
         Some("boolean") => true.into(),

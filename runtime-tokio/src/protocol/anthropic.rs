@@ -1,5 +1,6 @@
 //! The Messages protocol: what the scheduler needs of a request, and what matters in an answer.
 
+pub mod betas;
 mod skim;
 
 use serde::Deserialize;
@@ -64,6 +65,16 @@ struct Start {
 struct Delta {
     #[serde(default)]
     usage: Said,
+}
+
+/// The tokens that an answer to a count names.
+#[must_use]
+pub fn counted(body: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Count {
+        input_tokens: u64,
+    }
+    serde_json::from_slice::<Count>(body).ok().map(|count| count.input_tokens)
 }
 
 /// The error in an upstream's body or event, if it is one in the Anthropic shape.

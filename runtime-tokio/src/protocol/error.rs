@@ -156,6 +156,8 @@ impl ApiError {
         let upstream = |message| Self::new(502, "upstream_error", message);
         Some(match outcome {
             Outcome::Completed => return None,
+            // Refused before anything was sent, or by everybody who was asked.
+            Outcome::Cancelled | Outcome::Unable { .. } if refusal.is_some() => return refusal,
             Outcome::ClientError { status } => refusal.unwrap_or_else(|| {
                 Self::new(status, refusal_kind(status), "The upstream refused the request")
             }),
@@ -180,6 +182,7 @@ impl ApiError {
             }
             Outcome::ServerError { .. }
             | Outcome::Unauthorized { .. }
+            | Outcome::Unable { .. }
             | Outcome::Unreachable
             | Outcome::Cancelled => upstream("Upstream request failed"),
             Outcome::Truncated => upstream("The upstream's answer broke off"),

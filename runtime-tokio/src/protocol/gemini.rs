@@ -2,6 +2,8 @@
 
 mod array;
 mod call;
+pub mod envelope;
+mod merge;
 mod skim;
 
 use serde::Deserialize;
@@ -11,6 +13,7 @@ use super::answer::{Kind, UpstreamError, Usage};
 
 pub use array::Array;
 pub use call::{Action, Call};
+pub use merge::Merge;
 pub use skim::prefix;
 
 /// What an event with this data means. Events have no names here, and none says that it is the last;
@@ -86,6 +89,17 @@ impl From<Said> for Usage {
             cache_read_input_tokens: cached,
         }
     }
+}
+
+/// The tokens that an answer to a count names.
+#[must_use]
+pub fn counted(body: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Count {
+        total_tokens: u64,
+    }
+    serde_json::from_slice::<Count>(body).ok().map(|count| count.total_tokens)
 }
 
 /// The error in an upstream's body or event, which may stand in a list of its own.

@@ -13,9 +13,12 @@ use self::sse::Event;
 
 pub mod answer;
 pub mod anthropic;
+pub mod duration;
 pub mod error;
+pub mod estimate;
 pub mod gemini;
 pub mod json;
+pub mod models;
 pub mod openai;
 mod skim;
 pub mod sse;
@@ -98,6 +101,16 @@ impl Protocol {
             }
         }
         walk.end().ok().map(|()| usage)
+    }
+
+    /// The tokens that an answer to a count of them names.
+    #[must_use]
+    pub fn counted(self, body: &[u8]) -> Option<u64> {
+        match self {
+            Self::Anthropic => anthropic::counted(body),
+            Self::OpenAi => None,
+            Self::Gemini => gemini::counted(body),
+        }
     }
 
     /// Where an event of this kind names the model, if it does.

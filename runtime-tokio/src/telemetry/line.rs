@@ -283,6 +283,7 @@ const fn outcome_name(outcome: Outcome) -> (&'static str, Option<u16>) {
         Outcome::Overloaded { .. } => ("upstream_overloaded", None),
         Outcome::ServerError { status } => ("server_error", Some(status)),
         Outcome::Unauthorized { status } => ("unauthorized", Some(status)),
+        Outcome::Unable { status } => ("unable", Some(status)),
         Outcome::Unreachable => ("unreachable", None),
         Outcome::Truncated => ("truncated", None),
         Outcome::Cancelled => ("cancelled", None),

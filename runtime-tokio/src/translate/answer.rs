@@ -96,6 +96,11 @@ impl<S: Sink> Answer<S> {
         self.emit.is_after()
     }
 
+    /// Whether the model has said why it ends.
+    pub(super) const fn is_finishing(&self) -> bool {
+        self.finish.is_some()
+    }
+
     pub(super) const fn sink_mut(&mut self) -> &mut S {
         self.emit.sink_mut()
     }

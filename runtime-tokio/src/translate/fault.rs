@@ -7,7 +7,9 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use sluice_engine::Span;
 
+use crate::protocol::duration;
 use crate::protocol::error::ApiError;
 
 /// The most characters of an upstream's message that a client is shown.
@@ -86,8 +88,8 @@ fn read(raw: &RawValue) -> ApiError {
         name = "UNAUTHENTICATED";
     }
     let message = status.message.unwrap_or_default();
-    let delay = details.iter().find_map(|detail| secs(detail.retry_delay.as_deref()?));
-    ApiError { retry_after: delay, ..named(name, &message) }
+    let delay = details.iter().find_map(|detail| duration::span(detail.retry_delay.as_deref()?));
+    ApiError { retry_after: delay.map(Span::as_secs_ceil), ..named(name, &message) }
 }
 
 fn named(name: &str, message: &str) -> ApiError {
@@ -136,14 +138,6 @@ const fn name_of(code: Option<u16>) -> &'static str {
         Some(504) => "DEADLINE_EXCEEDED",
         Some(_) | None => "UNKNOWN",
     }
-}
-
-/// The seconds of a span such as `3.5s`, rounded up.
-fn secs(span: &str) -> Option<u64> {
-    let (whole, rest) =
-        span.strip_suffix('s')?.split_once('.').unwrap_or((span.strip_suffix('s')?, ""));
-    let more = u64::from(rest.bytes().any(|digit| digit != b'0'));
-    whole.parse::<u64>().ok()?.checked_add(more)
 }
 
 /// An answer that is none.
@@ -232,12 +226,5 @@ mod tests {
             "details":[7,{"@type":"x","reason":"API_KEY_INVALID"}]}}"#;
         let error = upstream_error(body).expect("an error");
         assert_eq!((error.status, error.message.contains("key")), (502, false));
-    }
-
-    #[test]
-    fn a_span_is_rounded_up() {
-        let spans = ["3s", "3.0s", "3.001s", "0s", "s", "3", "-1s", "18446744073709551615.1s"];
-        let secs = spans.map(secs);
-        assert_eq!(secs, [Some(3), Some(3), Some(4), Some(0), None, None, None, None]);
     }
 }

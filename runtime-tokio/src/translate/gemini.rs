@@ -22,6 +22,21 @@ pub(super) struct Request<'a> {
     pub generation_config: Option<GenerationConfig<'a>>,
 }
 
+/// The body of `countTokens`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CountRequest<'a> {
+    pub generate_content_request: Counted<'a>,
+}
+
+/// A request whose tokens are counted.
+#[derive(Debug, Serialize)]
+pub(super) struct Counted<'a> {
+    pub model: String,
+    #[serde(flatten)]
+    pub request: Request<'a>,
+}
+
 /// The body of Code Assist's `generateContent`: the same in an envelope.
 #[derive(Debug, Serialize)]
 pub(super) struct Envelope<'a> {

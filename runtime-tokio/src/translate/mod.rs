@@ -7,6 +7,7 @@
 //! **Architecture Invariant:** pure. Nothing in here knows a socket, a runtime, a clock or entropy.
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use self::gemini::Envelope;
@@ -58,17 +59,32 @@ impl Upstream<'_> {
 /// # Errors A body that is wrong, or that asks for what the upstream has no words for: its message
 /// begins with the place of the fault.
 pub fn request(body: &[u8], upstream: &Upstream<'_>) -> Result<Bytes, ApiError> {
+    let request = request::request(raw(body)?, upstream)?;
+    Ok(match upstream.project {
+        Some(project) => written(&Envelope { model: upstream.model, project, request: &request }),
+        None => written(&request),
+    })
+}
+
+/// The body of `countTokens` for a request as [`request`] makes it, with all that belongs to it.
+///
+/// # Errors
+/// As for [`request`].
+pub fn count_request(body: &[u8], upstream: &Upstream<'_>) -> Result<Bytes, ApiError> {
+    let request = request::request(raw(body)?, upstream)?;
+    let model = format!("models/{}", upstream.model);
+    let generate_content_request = gemini::Counted { model, request };
+    Ok(written(&gemini::CountRequest { generate_content_request }))
+}
+
+fn raw(body: &[u8]) -> Result<&RawValue, ApiError> {
     let unreadable = || ApiError::new(400, "invalid_request_error", "Failed to parse request body");
     let text = std::str::from_utf8(body).map_err(|_| unreadable())?;
-    let raw: &RawValue = serde_json::from_str(text).map_err(|_| unreadable())?;
-    let request = request::request(raw, upstream)?;
-    let written = match upstream.project {
-        Some(project) => {
-            serde_json::to_vec(&Envelope { model: upstream.model, project, request: &request })
-        }
-        None => serde_json::to_vec(&request),
-    };
-    Ok(Bytes::from(written.expect("texts and numbers always have a JSON form")))
+    serde_json::from_str(text).map_err(|_| unreadable())
+}
+
+fn written(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("texts and numbers always have a JSON form").into()
 }
 
 #[cfg(test)]

@@ -49,6 +49,12 @@ impl Stream {
         self.given_out()
     }
 
+    /// Whether the model has ended, so that nothing but the tokens used can follow.
+    #[must_use]
+    pub const fn is_finishing(&self) -> bool {
+        self.answer.is_finishing()
+    }
+
     fn or_fail(&mut self, result: Result<(), ApiError>) {
         if let Err(error) = result {
             self.answer.fail(&error);

@@ -1,19 +1,16 @@
 //! What an upstream's refusal means: for the account, for failover, and for the client.
 
 use std::borrow::Cow;
-use std::time::UNIX_EPOCH;
 
 use hyper::HeaderMap;
-use hyper::header::RETRY_AFTER;
+use serde_json::Value;
 use sluice_engine::store::Scope;
-use sluice_engine::{Outcome, Span, Time};
+use sluice_engine::{Outcome, Time};
 
+use super::health::{self, Limited};
 use crate::protocol::Protocol;
 use crate::protocol::answer::UpstreamError;
 use crate::protocol::error::{ApiError, refusal_kind};
-
-/// The time at which a limit is reset, in seconds since the Unix epoch.
-const RESET: &str = "anthropic-ratelimit-unified-reset";
 
 /// What an answer with a status other than 2xx means, and what the client is told if the upstream
 /// refused the request as wrong. `now` counts from the Unix epoch.
@@ -26,9 +23,14 @@ pub fn classify(
     now: Time,
 ) -> (Outcome, Option<ApiError>) {
     let outcome = match status {
-        429 => Outcome::RateLimited { scope: Scope::Account, retry_after: reset(headers, now) },
-        529 => Outcome::Overloaded { retry_after: retry_after(headers, now) },
+        429 => {
+            let Limited { scope, span } = health::limited(protocol, headers, body, now);
+            Outcome::RateLimited { scope, retry_after: span }
+        }
+        529 => Outcome::Overloaded { retry_after: health::overloaded(headers, now) },
+        401 | 403 if health::lacks_scope(headers, body) => Outcome::Unable { status },
         401..=403 => Outcome::Unauthorized { status },
+        400 if health::key_is_bad(protocol, body) => Outcome::Unauthorized { status: 401 },
         400..=499 => {
             let refusal = protocol.upstream_error(body).map(|error| refusal(status, error));
             return (Outcome::ClientError { status }, refusal);
@@ -40,13 +42,42 @@ pub fn classify(
     (outcome, None)
 }
 
+/// Whether a 400 may be the account's doing and not the request's: it is about features that not every
+/// account has, or about signatures that another one made.
+#[must_use]
+pub fn may_be_the_accounts(body: &[u8]) -> bool {
+    const SIGNS: [&str; 9] = [
+        "anthropic-beta",
+        "beta feature",
+        "requires beta",
+        "thinking",
+        "thought_signature",
+        "signature",
+        "tool_use",
+        "tool_result",
+        "tools",
+    ];
+    let message = |json: &Value| {
+        let said = json["error"]["message"].as_str().or_else(|| json["message"].as_str());
+        said.map(str::to_ascii_lowercase)
+    };
+    let outer = serde_json::from_slice(body).ok().and_then(|json| message(&json));
+    let Some(outer) = outer else { return false };
+    // Some put one error into another.
+    let inner = serde_json::from_str(&outer).ok().and_then(|json| message(&json));
+    let said = inner.unwrap_or(outer);
+    SIGNS.iter().any(|sign| said.contains(sign))
+}
+
 /// What an `error` event before the first semantic byte means.
 #[must_use]
 pub fn classify_event(protocol: Protocol, data: &[u8]) -> Outcome {
     let error = protocol.upstream_error(data);
     match error.as_ref().map(|error| &*error.kind) {
-        Some("overloaded_error" | "slow_down") => Outcome::Overloaded { retry_after: None },
-        Some("rate_limit_error" | "rate_limit_exceeded") => {
+        Some("overloaded_error" | "slow_down" | "UNAVAILABLE") => {
+            Outcome::Overloaded { retry_after: None }
+        }
+        Some("rate_limit_error" | "rate_limit_exceeded" | "RESOURCE_EXHAUSTED") => {
             Outcome::RateLimited { scope: Scope::Account, retry_after: None }
         }
         Some(_) | None => Outcome::ServerError { status: 500 },
@@ -81,29 +112,36 @@ fn refusal(status: u16, error: UpstreamError) -> ApiError {
     }
 }
 
-fn reset(headers: &HeaderMap, now: Time) -> Option<Span> {
-    let at = || number(headers, RESET).map(|secs| Time(secs.saturating_mul(1_000_000)));
-    retry_after(headers, now).or_else(|| at().map(|at| at.since(now)))
-}
-
-/// Seconds, or a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap, now: Time) -> Option<Span> {
-    let date = || {
-        let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-        let date = httpdate::parse_http_date(text.trim()).ok()?;
-        let secs = date.duration_since(UNIX_EPOCH).ok()?.as_secs();
-        Some(Time(secs.saturating_mul(1_000_000)).since(now))
-    };
-    number(headers, RETRY_AFTER.as_str()).map(Span::from_secs).or_else(date)
-}
-
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    headers.get(name)?.to_str().ok()?.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sluice_engine::Span;
+
+    #[test]
+    fn a_key_that_is_called_a_wrong_request_is_the_accounts_fault() {
+        let body =
+            br#"{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"API key not valid.",
+            "details":[{"reason":"API_KEY_INVALID"}]}}"#;
+        let told = classify(Protocol::Gemini, 400, &HeaderMap::new(), body, Time(0));
+        assert_eq!(told, (Outcome::Unauthorized { status: 401 }, None));
+    }
+
+    #[test]
+    fn a_400_that_is_about_features_or_signatures_may_be_the_accounts_doing() {
+        for (body, want) in [
+            (r#"{"error":{"message":"messages.1: `tool_use` ids without `tool_result`"}}"#, true),
+            (r#"{"error":{"message":"prompt is too long"}}"#, false),
+            (
+                r#"{"error":{"message":"{\"error\":{\"message\":\"Invalid signature in thinking block\"}}"}}"#,
+                true,
+            ),
+            (r#"{"message":"anthropic-beta header required"}"#, true),
+            (r#"{"error":{}}"#, false),
+            ("thinking", false),
+        ] {
+            assert_eq!(may_be_the_accounts(body.as_bytes()), want, "{body}");
+        }
+    }
 
     fn outcome(status: u16, header: Option<(&'static str, &'static str)>) -> Outcome {
         let mut headers = HeaderMap::new();
@@ -121,11 +159,8 @@ mod tests {
         };
         assert_eq!(outcome(429, None), limited(None));
         assert_eq!(outcome(429, Some(("retry-after", "7"))), limited(Some(7)));
-        assert_eq!(outcome(429, Some(("retry-after", "soon"))), limited(None));
-        assert_eq!(outcome(429, Some((RESET, "11"))), limited(Some(10)));
-        let date = |text| outcome(429, Some(("retry-after", text)));
-        assert_eq!(date("Thu, 01 Jan 1970 00:00:09 GMT"), limited(Some(8)));
-        assert_eq!(date("Thu, 01 Jan 1970 00:00:00 GMT"), limited(Some(0)), "it has come");
+        let scope = Some(("www-authenticate", "Bearer error=insufficient_scope"));
+        assert_eq!(outcome(403, scope), Outcome::Unable { status: 403 });
         assert_eq!(outcome(529, None), Outcome::Overloaded { retry_after: None });
         for status in [401, 402, 403] {
             assert_eq!(outcome(status, None), Outcome::Unauthorized { status });

@@ -9,26 +9,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::header::CONTENT_TYPE;
-use hyper::{HeaderMap, Response};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{HeaderMap, Method, Response};
 use sluice_engine::{AccountId, Attempt, Outcome};
 use sluice_storage::Watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::classify::{classify, hidden};
+use super::bridge::{Bridge, Lane, Remake, outcome_of};
+use super::classify::{classify, hidden, may_be_the_accounts};
+use super::excerpt;
 use super::headers;
 use super::link::Exchange;
 use super::outgoing::Outgoing;
 use super::pool::NoAnswer;
 use super::relay::{Relay, Step};
 use crate::clock::Clock;
-use crate::directory::Account;
+use crate::directory::{Account, digest};
 use crate::gateway::Worker;
 use crate::handler::{Asked, REQUEST_ID};
 use crate::net::Net;
 use crate::permit::Permit;
+use crate::protocol::Protocol;
 use crate::protocol::error::ApiError;
 use crate::protocol::json;
+use crate::translate::Naming;
 use crate::wire::{CutOff, Wire};
 
 /// The most bytes of an upstream's error that are read.
@@ -56,6 +60,18 @@ pub(crate) struct End {
 impl From<Outcome> for End {
     fn from(outcome: Outcome) -> Self {
         Self { outcome, refusal: None, told: false }
+    }
+}
+
+impl End {
+    /// The answer is an error of the upstream's, or of no use.
+    fn of(error: ApiError) -> Self {
+        Self { outcome: outcome_of(&error), refusal: Some(error), told: false }
+    }
+
+    /// The request is wrong for this upstream, which was not asked: that says nothing of it.
+    const fn unsent(error: ApiError) -> Self {
+        Self { outcome: Outcome::Cancelled, refusal: Some(error), told: false }
     }
 }
 
@@ -97,7 +113,15 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
 
     async fn go(&self, total: Instant) -> Result<End, CutOff> {
         let account = self.account;
-        let (head, exchange) = match self.send(account, total).await {
+        let Some(bridge) = Bridge::between(self.asked.protocol, account) else {
+            debug_assert!(false, "no pool has an account that its clients have no way to");
+            return Ok(Outcome::Unreachable.into());
+        };
+        let body = match self.body(account, bridge) {
+            Ok(body) => body,
+            Err(refusal) => return Ok(End::unsent(refusal)),
+        };
+        let (head, exchange) = match self.send(account, body, total).await {
             Ok(answered) => answered,
             Err(NoAnswer::Connect) => return Ok(Outcome::Unreachable.into()),
             Err(NoAnswer::Stale | NoAnswer::Broken) => return Ok(NO_GOOD.into()),
@@ -105,45 +129,66 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         };
         let id = head
             .headers()
-            .get(headers::upstream_id(self.asked.protocol))
+            .get(headers::upstream_id(account.protocol))
             .and_then(|id| id.to_str().ok());
         self.asked.log.upstream_id(id.map(str::to_owned));
         if !head.status().is_success() {
-            return Ok(self.refused(account, &head, exchange, total).await);
+            return Ok(self.refused(account, bridge, &head, exchange, total).await);
         }
         let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let stream = self.asked.stream;
-        let wanted = if stream { "text/event-stream" } else { "application/json" };
+        let in_pieces = stream || bridge.always_streams();
+        let wanted = if in_pieces { "text/event-stream" } else { "application/json" };
         let media = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
         if !media.trim().eq_ignore_ascii_case(wanted) {
             // Not the kind of answer that was asked for: nothing that the client could read.
             return Ok(NO_GOOD.into());
         }
         let model = account.upstream_model(&self.asked.model).map(|_| self.asked.model.clone());
+        let answered = Answered { account, head, exchange, total };
         if stream {
             let relay = Relay::new(self.asked.protocol, model, account.target.secret());
-            self.stream(&head, exchange, relay, total).await
+            let lane = bridge.stream(|| self.naming());
+            self.stream(answered, lane, relay).await
+        } else if let Some(remake) = bridge.whole(|| self.naming()) {
+            self.remade(answered, remake, model).await
         } else {
-            self.plain(&head, exchange, model, total).await
+            self.plain(answered, model).await
         }
+    }
+
+    /// The request's body, as this account is sent it.
+    fn body(&self, account: &Account, bridge: Bridge<'_>) -> Result<Bytes, ApiError> {
+        let model = account.upstream_model(&self.asked.model);
+        // Gone only after an answer has begun, and then nobody is asked again.
+        let body = self.asked.body_for(model).unwrap_or_default();
+        bridge.request(body, model.unwrap_or(&self.asked.model))
+    }
+
+    /// What an answer that has to be made anew is called.
+    fn naming(&self) -> Naming {
+        let id = self.worker.mint_id();
+        let half = |part| u128::from(digest(&[part, &id]));
+        Naming { model: self.asked.model.clone(), nonce: half("high") << 64 | half("low") }
     }
 
     /// Sends the request. Its body is not held any longer than that takes.
     async fn send(
         &self,
         account: &Account,
+        body: Bytes,
         total: Instant,
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
-        let body = self.asked.body_for(account.upstream_model(&self.asked.model));
-        // Gone only after an answer has begun, and then nobody is asked again.
-        let body = body.unwrap_or_default();
         let asked = self.asked;
+        let model = account.upstream_model(&asked.model).unwrap_or(&asked.model);
+        // A pool has nobody that cannot be asked what it is for.
+        let path = account.target.path(model, asked.operation).ok_or(NoAnswer::Connect)?;
         let request = Outgoing {
-            protocol: asked.protocol,
+            method: Method::POST,
+            protocol: account.protocol,
             target: &account.target,
             client: &asked.headers,
-            model: account.upstream_model(&asked.model).unwrap_or(&asked.model),
-            action: asked.action,
+            path,
             body,
         };
         self.worker.pool.send(self.id, account, &request, total).await
@@ -152,6 +197,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
     async fn refused(
         &self,
         account: &Account,
+        bridge: Bridge<'_>,
         head: &Response<()>,
         mut exchange: Exchange<N>,
         total: Instant,
@@ -174,7 +220,18 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
         let now = self.worker.driver.clock.now();
         let body = hidden(&body, &account.target.secret());
-        let (outcome, refusal) = classify(self.asked.protocol, status, head.headers(), &body, now);
+        let (outcome, refusal) = classify(account.protocol, status, head.headers(), &body, now);
+        let refusal = refusal.map(|refusal| bridge.refusal(&body, refusal));
+        let config = &self.worker.config;
+        if config.log.upstream_errors {
+            let said = excerpt::of(&body, config.log.upstream_error_bytes_max);
+            let id = &*self.asked.log.request_id;
+            tracing::warn!(request_id = id, account = &*account.name, status, said, "refused");
+        }
+        let heeds = config.anthropic.failover_on_400 && account.protocol == Protocol::Anthropic;
+        let is_400 = outcome == Outcome::ClientError { status: 400 };
+        let tries_another = heeds && is_400 && may_be_the_accounts(&body);
+        let outcome = if tries_another { Outcome::Unable { status: 400 } } else { outcome };
         End { outcome, refusal, told: false }
     }
 
@@ -196,13 +253,8 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
 
     /// A plain answer is held until it is whole, if it is not too long: then an upstream that
     /// breaks off in the middle is only a failed attempt.
-    async fn plain(
-        &self,
-        head: &Response<()>,
-        mut exchange: Exchange<N>,
-        model: Option<String>,
-        total: Instant,
-    ) -> Result<End, CutOff> {
+    async fn plain(&self, answered: Answered<'_, N>, model: Option<String>) -> Result<End, CutOff> {
+        let Answered { account, head, mut exchange, total } = answered;
         let mut held = Held::default();
         let whole = loop {
             match self.chunk(&mut exchange, total).await {
@@ -222,7 +274,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
         let mut response = Response::new(());
         *response.status_mut() = head.status();
-        *response.headers_mut() = self.head(head);
+        *response.headers_mut() = self.head(account, &head);
         self.asked.log.status(head.status().as_u16());
         self.permit.started(self.attempt);
         if whole {
@@ -255,44 +307,84 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
     }
 
+    /// A plain answer that the client reads in another form: it is held until it is whole.
+    async fn remade(
+        &self,
+        answered: Answered<'_, N>,
+        mut remake: Remake,
+        model: Option<String>,
+    ) -> Result<End, CutOff> {
+        let Answered { account, head, mut exchange, total } = answered;
+        loop {
+            match self.chunk(&mut exchange, total).await {
+                Ok(Some(chunk)) => {
+                    if let Err(error) = remake.push(chunk) {
+                        return Ok(End::of(error));
+                    }
+                }
+                Ok(None) => break,
+                Err(()) => return Ok(NO_GOOD.into()),
+            }
+        }
+        let at = self.asked.protocol.model_in_answer();
+        let body = match remake.end() {
+            Ok(body) => named(body, at, model.as_deref()),
+            Err(error) => return Ok(End::of(error)),
+        };
+        self.worker.pool.keep(self.id, self.account, exchange);
+        let usage = self.asked.protocol.usage_of_answer(&body).unwrap_or_default();
+        self.asked.log.usage.set(usage);
+        self.asked.log.status(200);
+        self.permit.started(self.attempt);
+        let mut response = Response::new(());
+        *response.headers_mut() = self.head(account, &head);
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        self.wire.answer(response, body);
+        Ok(Outcome::Completed.into())
+    }
+
     async fn stream(
         &self,
-        head: &Response<()>,
-        mut exchange: Exchange<N>,
+        answered: Answered<'_, N>,
+        mut lane: Lane,
         mut relay: Relay,
-        total: Instant,
     ) -> Result<End, CutOff> {
+        let Answered { account, head, mut exchange, total } = answered;
         let mut by = total;
         loop {
-            let chunk = match self.chunk(&mut exchange, by).await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => {
-                    if relay.stopped() {
-                        self.worker.pool.keep(self.id, self.account, exchange);
-                    }
-                    break;
-                }
-                Err(()) => break,
+            let (piece, ended) = match self.chunk(&mut exchange, by).await {
+                Ok(Some(chunk)) => (lane.push(chunk), None),
+                Ok(None) => (lane.end(), Some(true)),
+                Err(()) => (lane.end(), Some(false)),
             };
-            let step = relay.push(chunk);
+            let step = relay.push(piece);
             self.asked.log.usage.set(relay.usage());
             match step {
                 Step::Failed(outcome) => return Ok(outcome.into()),
                 Step::Start(bytes) => {
-                    self.start(head);
+                    self.start(account, &head);
                     self.wire.send(self.asked.framed(bytes)).await;
                 }
                 Step::Send(bytes) => self.wire.send(self.asked.framed(bytes)).await,
                 Step::Broken(bytes) => {
                     if !self.permit.begun() {
-                        self.start(head);
+                        self.start(account, &head);
                     }
                     self.wire.send(self.asked.framed(bytes)).await;
                     return Ok(End { told: true, ..Outcome::Truncated.into() });
                 }
             }
+            if let Some(properly) = ended {
+                if properly && relay.stopped() {
+                    self.worker.pool.keep(self.id, self.account, exchange);
+                }
+                break;
+            }
             if relay.stopped() && !self.permit.over() {
                 self.permit.whole();
+                by = total.min(Clock::after(AFTERWORD));
+            } else if lane.is_finishing() && by == total {
                 by = total.min(Clock::after(AFTERWORD));
             }
         }
@@ -305,12 +397,12 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
     }
 
     /// From here on the answer is this attempt's.
-    fn start(&self, head: &Response<()>) {
+    fn start(&self, account: &Account, head: &Response<()>) {
         self.asked.forget_body();
         self.permit.started(self.attempt);
         if !self.wire.opened() {
             let mut response = self.asked.stream_head();
-            let mut passed = headers::down(self.asked.protocol, head.headers());
+            let mut passed = self.passed(account, head);
             if self.asked.array.is_some() {
                 // Its own says how the client reads it.
                 passed.remove(CONTENT_TYPE);
@@ -321,11 +413,30 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         self.asked.log.status(200);
     }
 
-    fn head(&self, head: &Response<()>) -> HeaderMap {
-        let mut headers = headers::down(self.asked.protocol, head.headers());
+    fn head(&self, account: &Account, head: &Response<()>) -> HeaderMap {
+        let mut headers = self.passed(account, head);
         headers.insert(REQUEST_ID, self.asked.request_id_header());
         headers
     }
+
+    /// The upstream's headers that the client is sent.
+    fn passed(&self, account: &Account, head: &Response<()>) -> HeaderMap {
+        let mut headers = headers::down(account.protocol, head.headers());
+        let id = headers::upstream_id(self.asked.protocol);
+        if account.protocol != self.asked.protocol && id != REQUEST_ID {
+            // Its clients look for one there.
+            headers.insert(id, self.asked.request_id_header());
+        }
+        headers
+    }
+}
+
+/// An answer whose head has come, and until when it may take.
+struct Answered<'a, N: Net> {
+    account: &'a Account,
+    head: Response<()>,
+    exchange: Exchange<N>,
+    total: Instant,
 }
 
 /// What has come of an answer; most come in one piece, which is not copied.

@@ -1,9 +1,12 @@
 //! The upstream's side: connections, attempts, and what their ends mean.
 
+pub(crate) mod bridge;
 pub mod classify;
 pub(crate) mod connect;
+pub mod excerpt;
 pub(crate) mod forward;
 pub(crate) mod headers;
+pub mod health;
 pub(crate) mod http1;
 pub(crate) mod link;
 pub(crate) mod outgoing;

@@ -13,7 +13,6 @@ use hyper::{HeaderMap, Method, Request, Version};
 use super::headers;
 use super::target::Target;
 use crate::protocol::Protocol;
-use crate::protocol::gemini::Action;
 
 /// Bytes of a usual head, so that it needs not grow.
 const HEAD_BYTES_USUAL: usize = 1024;
@@ -21,26 +20,21 @@ const HEAD_BYTES_USUAL: usize = 1024;
 /// See the module's documentation.
 #[derive(Clone)]
 pub(crate) struct Outgoing<'a> {
+    pub(crate) method: Method,
     pub(crate) protocol: Protocol,
     pub(crate) target: &'a Target,
     /// What the client sent.
     pub(crate) client: &'a HeaderMap,
-    /// As the upstream calls it.
-    pub(crate) model: &'a str,
-    pub(crate) action: Option<Action>,
+    pub(crate) path: Cow<'a, str>,
     pub(crate) body: Bytes,
 }
 
 impl Outgoing<'_> {
-    fn path(&self) -> Cow<'_, str> {
-        self.target.path(self.model, self.action)
-    }
-
     /// What comes before the body in HTTP/1.1.
     pub(crate) fn http1_head(&self) -> Bytes {
         let target = self.target;
         let mut head = Vec::with_capacity(HEAD_BYTES_USUAL);
-        for part in ["POST ", &self.path(), " HTTP/1.1\r\n"] {
+        for part in [self.method.as_str(), " ", &*self.path, " HTTP/1.1\r\n"] {
             head.extend_from_slice(part.as_bytes());
         }
         let length = HeaderValue::from(self.body.len());
@@ -58,8 +52,8 @@ impl Outgoing<'_> {
     /// All of it, as HTTP/2 has it.
     pub(crate) fn http2(&self) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = Method::POST;
-        let uri = format!("{}{}", self.target.origin, self.path()).parse();
+        *request.method_mut() = self.method.clone();
+        let uri = format!("{}{}", self.target.origin, self.path).parse();
         *request.uri_mut() = uri.expect("an origin and a path of plain characters");
         *request.version_mut() = Version::HTTP_2;
         let headers = request.headers_mut();

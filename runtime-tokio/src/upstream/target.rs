@@ -9,12 +9,38 @@ use bytes::Bytes;
 use hyper::Uri;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
-use crate::config::{PlatformName, Secret};
+use crate::config::Secret;
 use crate::directory::Endpoint;
-use crate::protocol::gemini::Action;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+
+/// How an upstream is asked: its paths, and where its credential stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamKind {
+    /// Anthropic's Messages, with an API key.
+    Anthropic,
+    /// OpenAI's Responses, with an API key.
+    OpenAi,
+    /// Google's Gemini, with an API key.
+    Gemini,
+    /// The same in Code Assist's envelope, with an access token.
+    CodeAssist,
+}
+
+/// What an upstream is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// An answer.
+    Answer {
+        /// In pieces.
+        stream: bool,
+    },
+    /// How many tokens a request has.
+    Count,
+    /// Which models there are.
+    Models,
+}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -23,7 +49,9 @@ pub struct Target {
     pub(crate) origin: String,
     /// Where answers are asked for; or, where that depends on what is asked, what it begins with.
     path: String,
-    platform: PlatformName,
+    /// Where the list of models is.
+    models: Option<String>,
+    kind: UpstreamKind,
     /// The `host` header of HTTP/1.1.
     pub(crate) host: HeaderValue,
     /// The header with the credential. Not shown by `Debug`.
@@ -34,13 +62,25 @@ pub struct Target {
 
 /// Where answers are asked for, below a base address. Those of OpenAI end in the version for some, and
 /// do not for others.
-fn path(platform: PlatformName, prefix: &str) -> String {
-    match platform {
-        PlatformName::Anthropic => format!("{prefix}/v1/messages"),
-        PlatformName::OpenAi if prefix.ends_with("/v1") => format!("{prefix}/responses"),
-        PlatformName::OpenAi => format!("{prefix}/v1/responses"),
-        PlatformName::Gemini => format!("{prefix}/v1beta/models/"),
+fn path(kind: UpstreamKind, prefix: &str) -> String {
+    match kind {
+        UpstreamKind::Anthropic => format!("{prefix}/v1/messages"),
+        UpstreamKind::OpenAi if prefix.ends_with("/v1") => format!("{prefix}/responses"),
+        UpstreamKind::OpenAi => format!("{prefix}/v1/responses"),
+        UpstreamKind::Gemini => format!("{prefix}/v1beta/models/"),
+        UpstreamKind::CodeAssist => format!("{prefix}/v1internal:streamGenerateContent?alt=sse"),
     }
+}
+
+/// Where the list of models is, as much of it on a page as there can be.
+fn models(kind: UpstreamKind, prefix: &str) -> Option<String> {
+    Some(match kind {
+        UpstreamKind::Anthropic => format!("{prefix}/v1/models?limit=1000"),
+        UpstreamKind::OpenAi if prefix.ends_with("/v1") => format!("{prefix}/models"),
+        UpstreamKind::OpenAi => format!("{prefix}/v1/models"),
+        UpstreamKind::Gemini => format!("{prefix}/v1beta/models?pageSize=1000"),
+        UpstreamKind::CodeAssist => return None,
+    })
 }
 
 impl Target {
@@ -49,20 +89,22 @@ impl Target {
     /// # Errors
     /// Characters that cannot be in a request: the account's field, and the remedy.
     pub fn new(
-        platform: PlatformName,
+        kind: UpstreamKind,
         endpoint: &Endpoint,
         key: &Secret,
     ) -> Result<Self, (&'static str, String)> {
-        let path = path(platform, &endpoint.prefix);
+        let path = path(kind, &endpoint.prefix);
         let scheme = if endpoint.tls { "https" } else { "http" };
         let authority = endpoint.authority();
         let origin = format!("{scheme}://{authority}");
         let uri = format!("{origin}{path}").parse::<Uri>();
         uri.map_err(|e| ("base_url", format!("{origin}{path}: {e}")))?;
-        let (name, value) = match platform {
-            PlatformName::Anthropic => (API_KEY, key.expose().to_owned()),
-            PlatformName::OpenAi => (AUTHORIZATION, format!("Bearer {}", key.expose())),
-            PlatformName::Gemini => (GOOG_API_KEY, key.expose().to_owned()),
+        let (name, value) = match kind {
+            UpstreamKind::Anthropic => (API_KEY, key.expose().to_owned()),
+            UpstreamKind::OpenAi | UpstreamKind::CodeAssist => {
+                (AUTHORIZATION, format!("Bearer {}", key.expose()))
+            }
+            UpstreamKind::Gemini => (GOOG_API_KEY, key.expose().to_owned()),
         };
         let value = HeaderValue::try_from(value);
         let mut value =
@@ -71,7 +113,8 @@ impl Target {
         Ok(Self {
             origin,
             path,
-            platform,
+            models: models(kind, &endpoint.prefix),
+            kind,
             host: HeaderValue::try_from(&authority)
                 .map_err(|e| ("base_url", format!("{authority}: {e}")))?,
             credential: (name, value),
@@ -79,15 +122,30 @@ impl Target {
         })
     }
 
-    /// Where this is asked for. `model` is the upstream's name of it.
-    pub(crate) fn path(&self, model: &str, action: Option<Action>) -> Cow<'_, str> {
-        match (self.platform, action) {
-            (PlatformName::Gemini, Some(action)) => {
-                let query = if action == Action::Stream { "?alt=sse" } else { "" };
-                Cow::Owned(format!("{}{}:{}{query}", self.path, in_path(model), action.name()))
+    /// Where this is asked for, if it can be. `model` is the upstream's name of it.
+    pub(crate) fn path(&self, model: &str, operation: Operation) -> Option<Cow<'_, str>> {
+        Some(match (self.kind, operation) {
+            (
+                UpstreamKind::Anthropic | UpstreamKind::OpenAi | UpstreamKind::CodeAssist,
+                Operation::Answer { .. },
+            ) => Cow::Borrowed(&*self.path),
+            (UpstreamKind::Anthropic, Operation::Count) => {
+                Cow::Owned(format!("{}/count_tokens", self.path))
             }
-            (_, _) => Cow::Borrowed(&self.path),
-        }
+            (UpstreamKind::OpenAi | UpstreamKind::CodeAssist, Operation::Count) => return None,
+            (_, Operation::Models) => Cow::Borrowed(self.models.as_deref()?),
+            (UpstreamKind::Gemini, Operation::Answer { stream: false }) => {
+                self.call(model, "generateContent")
+            }
+            (UpstreamKind::Gemini, Operation::Answer { stream: true }) => {
+                self.call(model, "streamGenerateContent?alt=sse")
+            }
+            (UpstreamKind::Gemini, Operation::Count) => self.call(model, "countTokens"),
+        })
+    }
+
+    fn call(&self, model: &str, action: &str) -> Cow<'_, str> {
+        Cow::Owned(format!("{}{}:{action}", self.path, in_path(model)))
     }
 
     /// What nobody is to be told.

@@ -141,7 +141,7 @@ mod tests {
 
     fn answered(ms: u64, status: u16) -> (u64, What) {
         let end = ClientEnd::Whole { status, stream: None };
-        (ms, What::Seen(Seen::Answered { req: RequestId(1), end, bytes: (0, 0) }))
+        (ms, What::Seen(Seen::Answered { req: RequestId(1), end, refusal: None, bytes: (0, 0) }))
     }
 
     #[test]

@@ -243,7 +243,8 @@ impl Upstream {
             Outcome::Completed => (200, None),
             Outcome::ClientError { status }
             | Outcome::ServerError { status }
-            | Outcome::Unauthorized { status } => refusal(status, None),
+            | Outcome::Unauthorized { status }
+            | Outcome::Unable { status } => refusal(status, None),
             Outcome::RateLimited { retry_after, .. } => refusal(429, retry_after),
             Outcome::Overloaded { retry_after } => refusal(529, retry_after),
             Outcome::Truncated | Outcome::Unreachable | Outcome::Cancelled => {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Asked, Said, Story, Tool, ToolChoice};
+use super::{Asked, Purpose, Said, Story, Tool, ToolChoice};
 use crate::protocol::gemini::{Action, Call};
 
 /// A request of that protocol, but for what its path says.
@@ -49,19 +49,38 @@ impl Request {
             .map(|calling| ToolChoice { kind: calling.mode.to_ascii_lowercase(), name: None });
         let stream = call.action == Action::Stream;
         let counts = call.action == Action::CountTokens;
-        Asked { model: call.model.to_owned(), stream, counts, tools, tool_choice }
+        let purpose = if counts { Purpose::Count } else { Purpose::Answer };
+        Asked { model: call.model.to_owned(), stream, purpose, wrapped: false, tools, tool_choice }
+    }
+}
+
+/// A request in Code Assist's envelope.
+#[derive(Deserialize)]
+pub(in crate::mock) struct Envelope {
+    model: String,
+    /// Without one there is no answer.
+    #[serde(rename = "project")]
+    _project: String,
+    request: Request,
+}
+
+impl Envelope {
+    pub(super) fn asked(self, stream: bool) -> Asked {
+        let action = if stream { Action::Stream } else { Action::Generate };
+        let asked = self.request.asked(Call { model: &self.model, action });
+        Asked { wrapped: true, ..asked }
     }
 }
 
 impl Story {
     pub(super) fn content(&self) -> Value {
-        if self.counts {
+        if self.purpose == Purpose::Count {
             return json!({"totalTokens": self.prompt_tokens()});
         }
-        self.chunk(&self.parts(), true)
+        self.enveloped(self.chunk(&self.parts(), true))
     }
 
-    fn prompt_tokens(&self) -> u64 {
+    pub(super) fn prompt_tokens(&self) -> u64 {
         let of = |name: &str| self.usage[name].as_u64().unwrap_or_default();
         of("input_tokens") + of("cache_read_input_tokens") + of("cache_creation_input_tokens")
     }
@@ -73,7 +92,12 @@ impl Story {
             Said::Call { .. } => vec![self.parts()],
         };
         let pieces = said.into_iter().map(|part| (self.chunk(&part, false), true));
-        pieces.chain([(self.chunk(&json!({"text": ""}), true), false)])
+        let last = (self.chunk(&json!({"text": ""}), true), false);
+        pieces.chain([last]).map(|(chunk, paced)| (self.enveloped(chunk), paced))
+    }
+
+    fn enveloped(&self, answer: Value) -> Value {
+        if self.wrapped { json!({"response": answer, "traceId": self.id}) } else { answer }
     }
 
     /// How many there are.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Asked, Said, Story, Tool, ToolChoice};
+use super::{Asked, Purpose, Said, Story, Tool, ToolChoice};
 
 /// A request of that protocol.
 #[derive(Deserialize)]
@@ -42,7 +42,7 @@ impl From<Request> for Asked {
             Choice::Mode(kind) => ToolChoice { kind, name: None },
             Choice::Named { name } => ToolChoice { kind: "tool".into(), name: Some(name) },
         });
-        Self { model, stream, counts: false, tools, tool_choice }
+        Self { model, stream, purpose: Purpose::Answer, wrapped: false, tools, tool_choice }
     }
 }
 
