@@ -33,6 +33,7 @@ use crate::{Reply, TEST_MAX, account_key, address_of, hello, post, send, try_sen
 pub struct FleetPlan {
     accounts: Vec<(String, u32, Behaviour)>,
     settings: String,
+    server: String,
 }
 
 impl FleetPlan {
@@ -40,6 +41,13 @@ impl FleetPlan {
     #[must_use]
     pub fn account(mut self, name: &str, slots: u32, behaviour: Behaviour) -> Self {
         self.accounts.push((name.to_owned(), slots, behaviour));
+        self
+    }
+
+    /// What is done while the store is away.
+    #[must_use]
+    pub fn degraded(mut self, mode: &str) -> Self {
+        self.server += &format!("degraded = \"{mode}\"\n");
         self
     }
 
@@ -117,10 +125,10 @@ impl Fleet {
         let hash = KeyHash::of(&user_key("alice")).to_hex();
         let mut text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nname = \"{name}\"\n\
-             store = \"{store}\"\n[log]\naccess = \"off\"\n{}\n[[groups]]\nname = \"main\"\n\
+             store = \"{store}\"\n{}[log]\naccess = \"off\"\n{}\n[[groups]]\nname = \"main\"\n\
              [[users]]\nname = \"alice\"\nconcurrency = \"unlimited\"\n\
              keys = [{{ sha256 = \"{hash}\", group = \"main\" }}]\n",
-            self.plan.settings
+            self.plan.server, self.plan.settings
         );
         for (name, slots, _) in &self.plan.accounts {
             text += &format!(
@@ -192,10 +200,21 @@ impl Gateway {
         self.address
     }
 
+    /// What it says about its readiness: the status and a word.
+    pub async fn readiness(&self) -> Option<(u16, Vec<u8>)> {
+        let request = Request::get("/readyz").body(Full::default()).expect("a good request");
+        let mut reply = try_send(self.address, request).await.ok()?;
+        Some((reply.status(), reply.body().await))
+    }
+
     /// Whether it takes traffic.
     pub async fn is_ready(&self) -> bool {
-        let request = Request::get("/readyz").body(Full::default()).expect("a good request");
-        try_send(self.address, request).await.is_ok_and(|reply| reply.status() == 200)
+        self.readiness().await.is_some_and(|(status, _)| status == 200)
+    }
+
+    /// Whether it has to do without its store.
+    pub async fn is_degraded(&self) -> bool {
+        self.readiness().await.is_some_and(|(_, word)| word == b"degraded")
     }
 
     /// Returns when it takes traffic.

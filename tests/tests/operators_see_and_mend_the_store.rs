@@ -166,7 +166,7 @@ fn of_a_store_in_memory_only_its_gateway_knows() {
 
 #[test]
 fn a_gateway_whose_redis_is_away_is_not_ready() {
-    fleet::run("away", PROGRAM, plan().0, async |mut fleet| {
+    fleet::run("away", PROGRAM, plan().0.degraded("reject"), async |mut fleet| {
         let gateway = fleet.gateway("one").await;
         fleet.redis.kill();
         fleet::until(async || !gateway.is_ready().await).await;
@@ -179,7 +179,7 @@ fn a_gateway_whose_redis_is_away_is_not_ready() {
 /// Connections that break while they are being made, on which no answer ever comes.
 #[test]
 fn a_gateway_comes_back_from_connections_that_never_answered() {
-    fleet::run("deaf", PROGRAM, plan().0, async |fleet| {
+    fleet::run("deaf", PROGRAM, plan().0.degraded("reject"), async |fleet| {
         let (road, begin) = BadRoad::to(fleet.redis.socket()).await;
         let gateway = fleet.gateway_at("one", &format!("redis://{begin}")).await;
         road.meet(Trouble::Reset);

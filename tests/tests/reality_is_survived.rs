@@ -3,7 +3,8 @@
 //!
 //! Nothing here repeats itself exactly; only what must hold in every run is asserted, the rest is
 //! printed. `SLUICE_REALITY_SECONDS` (5), `SLUICE_REALITY_CLIENTS` (24), `SLUICE_REALITY_EVERY_MS` (1500;
-//! between two blows) and `SLUICE_REALITY_SEED` (1) make the runs longer or other ones; `SLUICE_BIN` names
+//! between two blows), `SLUICE_REALITY_AWAY_MS` (2000; how long Redis stands still before it is killed) and
+//! `SLUICE_REALITY_SEED` (1) make the runs longer or other ones; `SLUICE_BIN` names
 //! the program to be run.
 
 use std::cell::{Cell, RefCell};
@@ -41,6 +42,10 @@ fn long() -> Duration {
 
 fn every() -> Duration {
     Duration::from_millis(setting("SLUICE_REALITY_EVERY_MS", 1_500))
+}
+
+fn away() -> Duration {
+    Duration::from_millis(setting("SLUICE_REALITY_AWAY_MS", 2_000))
 }
 
 /// Answers take a few hundredths of a second.
@@ -153,7 +158,11 @@ impl Storm {
 }
 
 fn run(name: &str, test: impl AsyncFnOnce(Fleet)) {
-    fleet::run_for(long() + BESIDES, name, PROGRAM, plan(), test);
+    run_with(name, plan(), test);
+}
+
+fn run_with(name: &str, plan: FleetPlan, test: impl AsyncFnOnce(Fleet)) {
+    fleet::run_for(long() + away() + BESIDES, name, PROGRAM, plan, test);
 }
 
 #[test]
@@ -184,7 +193,8 @@ fn gateways_that_are_killed() {
     });
 }
 
-/// No trouble lasts as long as a session, so that limits hold as if there were none.
+/// No trouble lasts as long as a session. What may be exceeded is what a gateway that has lost the store
+/// goes on with by itself: its share, besides what ran there.
 #[test]
 fn a_bad_road_and_processes_that_stand_still() {
     run("reality-road", async |fleet| {
@@ -224,7 +234,8 @@ fn a_bad_road_and_processes_that_stand_still() {
         road.meet(sluice_tests::trouble::Trouble::None);
         eprintln!("{:?}", suffered.borrow());
         storm.end(clients, [&left, &right]).await;
-        assert!(Storm::most(&fleet) <= SLOTS);
+        let most = Storm::most(&fleet);
+        assert!(most <= 2 * SLOTS, "{most}");
         for gateway in [0, 1] {
             assert!(storm.count(gateway, "200") > 0);
             let refused = (storm.count(gateway, "429"), storm.count(gateway, "bad end"));
@@ -267,5 +278,60 @@ fn a_redis_that_is_killed() {
             let refused = (storm.count(gateway, "429"), storm.count(gateway, "bad end"));
             assert_eq!(refused, (0, 0), "a fault of the store is told as one");
         }
+    });
+}
+
+/// A Redis that answers nobody for a while, and then is another one that knows nothing.
+fn away_in(mode: &str, in_between: impl Fn(&BTreeMap<String, u64>)) {
+    run_with(&format!("reality-{mode}"), plan().degraded(mode), async |mut fleet| {
+        let (left, right) = (fleet.gateway("left").await, fleet.gateway("right").await);
+        let storm = Rc::new(Storm::default());
+        storm.addresses[0].set(Some(left.address()));
+        storm.addresses[1].set(Some(right.address()));
+        let clients = storm.clients();
+        sleep(every()).await;
+        fleet.redis.pause();
+        fleet::until(async || left.is_degraded().await && right.is_degraded().await).await;
+        let before = [0, 1].map(|gateway| storm.told[gateway].borrow().answers.clone());
+        sleep(away()).await;
+        for (gateway, before) in before.iter().enumerate() {
+            let mut since = storm.told[gateway].borrow().answers.clone();
+            for (answer, count) in &mut since {
+                *count -= before.get(answer).copied().unwrap_or_default();
+            }
+            eprintln!("away: {since:?}");
+            in_between(&since);
+        }
+        fleet.redis.kill();
+        fleet.redis.restart().await;
+        let back = Stopwatch::start();
+        for gateway in [&left, &right] {
+            fleet::until(async || !gateway.is_degraded().await && gateway.is_ready().await).await;
+        }
+        eprintln!("ready {:?} after Redis was", back.shows());
+        sleep(every()).await;
+        storm.end(clients, [&left, &right]).await;
+        let most = Storm::most(&fleet);
+        assert!(most <= 2 * SLOTS, "each has its share besides what ran there: {most}");
+        for gateway in [0, 1] {
+            let refused = (storm.count(gateway, "429"), storm.count(gateway, "bad end"));
+            assert_eq!(refused, (0, 0), "a fault of the store is told as one");
+        }
+    });
+}
+
+#[test]
+fn a_redis_that_is_away_is_lived_without() {
+    away_in("local", |since| {
+        let served = since.get("200").is_some_and(|&count| count > 0);
+        assert!(served, "requests go on: {since:?}");
+    });
+}
+
+#[test]
+fn a_redis_that_is_away_is_told_to_everybody() {
+    away_in("reject", |since| {
+        let refused = since.get("503").is_some_and(|&count| count > 0);
+        assert!(refused, "each is told so: {since:?}");
     });
 }

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     fn config(more: &str) -> Config {
-        let text = format!("groups = []\nusers = []\n{more}");
+        let text = format!("groups = []\n{more}");
         Config::parse(&text, 1).expect(more)
     }
 
