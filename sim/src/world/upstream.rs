@@ -64,6 +64,8 @@ struct Known {
     stream: bool,
     /// As the gateway names it here.
     model: String,
+    /// Which of the account's credentials it came with.
+    credential: usize,
     since: Time,
 }
 
@@ -162,7 +164,8 @@ impl Upstream {
         let attempt = tries.entry(req).or_default();
         *attempt += 1;
         let since = self.cx.now();
-        Ok(Known { req, attempt: *attempt, stream: body["stream"] == true, model, since })
+        let (attempt, stream) = (*attempt, body["stream"] == true);
+        Ok(Known { req, attempt, stream, model, credential, since })
     }
 
     /// Notes if the gateway still waits though something has passed by now.
@@ -262,7 +265,11 @@ impl Upstream {
         sleep(duration(end)).await;
         self.begins(known);
         self.speaks(known, status, after, (end, Span::ZERO));
-        let body = if status == 200 { whole(known, true) } else { error(status, self.account) };
+        let body = if status == 200 {
+            whole(known, true)
+        } else {
+            error(status, &api_key(self.account, known.credential))
+        };
         let after = after.map_or_else(String::new, |a| format!("retry-after: {}\r\n", seconds(a)));
         let head = format!(
             "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\n{after}\
@@ -344,8 +351,8 @@ const fn seconds(span: Span) -> u64 {
     span.0.div_ceil(1_000_000)
 }
 
-/// An error, in words that some upstreams really use.
-fn error(status: u16, account: AccountId) -> String {
+/// An error, in words that some upstreams really use: with the credential, which must come to no client.
+fn error(status: u16, credential: &str) -> String {
     let kind = match status {
         429 => "rate_limit_error",
         529 => "overloaded_error",
@@ -353,10 +360,8 @@ fn error(status: u16, account: AccountId) -> String {
         400..=499 => "invalid_request_error",
         _ => "api_error",
     };
-    // The credential in it must come to no client.
     format!(
-        "{{\"type\":\"error\",\"error\":{{\"type\":\"{kind}\",\"message\":\"said to {}\"}}}}",
-        api_key(account, 0)
+        "{{\"type\":\"error\",\"error\":{{\"type\":\"{kind}\",\"message\":\"said to {credential}\"}}}}"
     )
 }
 

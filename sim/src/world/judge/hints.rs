@@ -12,6 +12,8 @@ use crate::history::{Record, What};
 #[derive(Debug, Default)]
 pub(super) struct ClaimsAtOnce {
     leases: BTreeMap<LeaseId, Lease>,
+    /// Of nodes whose newest roster the store has not acknowledged: they ask for nothing.
+    defining: BTreeMap<usize, Ask>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,7 +47,10 @@ impl Checker for ClaimsAtOnce {
             ));
         }
         match &record.what {
-            What::Crashed { node } => self.leases.retain(|_, lease| lease.node != *node),
+            What::Crashed { node } => {
+                self.leases.retain(|_, lease| lease.node != *node);
+                self.defining.remove(node);
+            }
             What::Sent { node, call, op } => self.sent(*node, *call, op),
             What::Told { node, call, result } => {
                 if matches!(result, Ok(StoreReply::Lost | StoreReply::Joined { .. })) {
@@ -56,16 +61,22 @@ impl Checker for ClaimsAtOnce {
                 if let Some(lease) = self.leases.values_mut().find(asked) {
                     lease.asking = None;
                     lease.waits = matches!(result, Ok(StoreReply::Waiting { .. }));
-                    lease.due = (lease.hinted && lease.waits).then_some(at);
+                }
+                if self.defining.get(node) == Some(call) && result.is_ok() {
+                    self.defining.remove(node);
                 }
             }
             What::Hinted { lease, .. } => {
                 if let Some(lease) = self.leases.get_mut(lease) {
                     lease.hinted = true;
-                    lease.due = (lease.waits && lease.asking.is_none()).then_some(at);
                 }
             }
             _ => {}
+        }
+        for lease in self.leases.values_mut() {
+            let defined = !self.defining.contains_key(&lease.node);
+            let free = lease.hinted && lease.waits && lease.asking.is_none() && defined;
+            lease.due = free.then(|| lease.due.unwrap_or(at));
         }
         Ok(())
     }
@@ -80,6 +91,7 @@ impl ClaimsAtOnce {
                 self.leases.insert(enter.lease, lease);
             }
             StoreOp::Leave { lease, .. } => drop(self.leases.remove(lease)),
+            StoreOp::Define(_) => drop(self.defining.insert(node, call)),
             _ => {}
         }
     }
@@ -89,7 +101,7 @@ impl ClaimsAtOnce {
 mod tests {
     use std::rc::Rc;
 
-    use sluice_engine::store::{Enter, Want};
+    use sluice_engine::store::{Define, Discipline, Enter, HealthRules, Version, Want};
     use sluice_engine::{AccountId, Attempt, GateId, ModelId, NodeId, RequestId, StoreFault, Tag};
 
     use super::*;
@@ -139,6 +151,25 @@ mod tests {
             claimed.push((9, next));
             assert!(judged(claimed));
         }
+    }
+
+    #[test]
+    fn who_cannot_ask_before_the_store_knows_its_roster_asks_then() {
+        let define = Define {
+            version: Version::default(),
+            discipline: Discipline::Settle,
+            health: HealthRules::default(),
+            accounts: Vec::new(),
+            pools: Vec::new(),
+        };
+        let tells = What::Sent { node: 0, call: Ask(2), op: Rc::new(StoreOp::Define(define)) };
+        let told_so = |ms| {
+            let known = (ms, told(2, Ok(StoreReply::Done)));
+            vec![(1, asks(1)), (5, waits(1)), (9, tells.clone()), (9, hint()), known]
+        };
+        assert!(!judged(told_so(200)));
+        assert!(judged([told_so(200), vec![(200, asks(3))]].concat()));
+        assert!(!judged([told_so(200), vec![(300, asks(3))]].concat()));
     }
 
     #[test]
