@@ -384,14 +384,13 @@ fn for_want_of_store(core: &Core, request: &Request, verdict: Verdict) -> Verdic
         | Verdict::UserWaitTimeout
         | Verdict::AccountLineFull
         | Verdict::AccountWaitTimeout
-        | Verdict::AllShut { opens_in: None } => Verdict::StoreUnavailable,
+        | Verdict::AllShut { .. } => Verdict::StoreUnavailable,
         Verdict::UserClosed if open => Verdict::StoreUnavailable,
         Verdict::Upstream { .. }
         | Verdict::Intercepted { .. }
         | Verdict::UserClosed
         | Verdict::BillingDenied(_)
         | Verdict::NoAccounts
-        | Verdict::AllShut { opens_in: Some(_) }
         | Verdict::StoreUnavailable
         | Verdict::Overloaded
         | Verdict::SessionLost

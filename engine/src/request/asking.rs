@@ -132,6 +132,8 @@ impl Request {
                 self.held_up = false;
                 self.trail.push(core.now, Decision::Doubt { fault });
                 if fault == StoreFault::Away {
+                    // With beats it is tried whether the store is back.
+                    core.session.want_beat(core.now);
                     return Some(Verdict::StoreUnavailable);
                 }
                 self.ask_later(core, None);

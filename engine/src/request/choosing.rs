@@ -84,7 +84,10 @@ impl Request {
         }
         match self.survey {
             Survey::Known(_) => self.choose(core),
-            Survey::None | Survey::Asked(_) if away => Some(Verdict::StoreUnavailable),
+            Survey::None | Survey::Asked(_) if away => {
+                core.session.want_beat(core.now);
+                Some(Verdict::StoreUnavailable)
+            }
             Survey::None | Survey::Asked(_) => {
                 self.choose_again_later(core);
                 None

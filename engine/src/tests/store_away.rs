@@ -31,6 +31,17 @@ fn who_asks_a_store_that_is_away_is_told_so_at_once() {
 }
 
 #[test]
+fn a_request_that_finds_the_store_away_has_it_tried_again_before_the_next_beat_is_due() {
+    let mut w = World::new(Policy::fair(), &[ONE]);
+    w.out.road = Road::Held;
+    let r = w.arrive();
+    let (call, _) = w.take(|op| matches!(op, StoreOp::Enter(_)));
+    w.answer(call, AWAY);
+    assert_eq!(w.verdict(r), UNAVAILABLE);
+    assert!(w.out.ops.iter().any(|(_, op)| is_beat(op)));
+}
+
+#[test]
 fn who_fails_over_while_the_store_is_away_is_told_so_at_once() {
     let mut w = World::new(Policy::fair(), &[ONE, ONE]);
     let r = w.arrive();
