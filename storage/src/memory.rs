@@ -40,7 +40,7 @@ impl MemoryStore {
 
     fn apply(&self, now: Option<Time>, op: StoreOp) -> StoreReply {
         let joining = match &op {
-            StoreOp::Join { instance, replaces, .. } => Some((instance.clone(), *replaces)),
+            StoreOp::Join { instance, .. } => Some(instance.clone()),
             StoreOp::Beat { .. }
             | StoreOp::Resync(_)
             | StoreOp::Define(_)
@@ -57,9 +57,8 @@ impl MemoryStore {
             let now = state.now;
             let (reply, grants) = state.ledger.apply(now, op);
             // Known before another thread can make a grant to the new node.
-            if let (Some((instance, replaces)), StoreReply::Joined { node, .. }) = (joining, &reply)
-            {
-                held(&self.sinks).join(instance, replaces, *node);
+            if let (Some(instance), StoreReply::Joined { node, .. }) = (joining, &reply) {
+                held(&self.sinks).join(instance, *node);
             }
             (reply, grants)
         };

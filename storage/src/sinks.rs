@@ -19,11 +19,18 @@ impl Sinks {
         self.by_instance.insert(instance, sink);
     }
 
-    pub(crate) fn join(&mut self, instance: Instance, replaces: Option<NodeId>, node: NodeId) {
-        if let Some(former) = replaces {
-            self.by_node.remove(&former);
-        }
+    /// The instance is this node now. Says which it was before.
+    pub(crate) fn join(&mut self, instance: Instance, node: NodeId) -> Vec<NodeId> {
+        let mut former = Vec::new();
+        self.by_node.retain(|node, known| {
+            let same = *known == instance;
+            if same {
+                former.push(*node);
+            }
+            !same
+        });
         self.by_node.insert(node, instance);
+        former
     }
 
     /// No instance is a node any more.

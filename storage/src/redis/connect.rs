@@ -121,8 +121,11 @@ impl ConnectError {
     pub(super) fn instead_of(what: &str, error: &Error) -> Self {
         let silent = [ErrorKind::Timeout, ErrorKind::IO, ErrorKind::Canceled];
         let why = said(error);
+        let first = error.details().split(' ').next().unwrap_or_default();
         if silent.contains(error.kind()) {
             Self::Unreachable(format!("{what} got no answer: {why}"))
+        } else if ["BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "TRYAGAIN"].contains(&first) {
+            Self::Unreachable(why)
         } else {
             Self::Forbidden { what: what.into(), why }
         }

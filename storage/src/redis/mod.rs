@@ -89,9 +89,9 @@ impl RedisStore {
 
     /// A new node's grants are listened to before its first operation is sent. One that cannot be
     /// listened to only waits longer: grants are hints.
-    async fn listen(&self, instance: Instance, replaces: Option<NodeId>, node: NodeId) {
-        held(&self.sinks).join(instance, replaces, node);
-        if let Some(former) = replaces {
+    async fn listen(&self, instance: Instance, node: NodeId) {
+        let all_former = held(&self.sinks).join(instance, node);
+        for former in all_former {
             drop(self.subscriber.unsubscribe(self.space.channel(former)).await);
         }
         drop(self.subscriber.subscribe(self.space.channel(node)).await);
@@ -153,10 +153,8 @@ impl Store for RedisStore {
         let answer = self.space.run(&self.client, script, args).await;
         let answer = answer.map_err(|failed| failed.fault())?;
         let reply = decode::decode(&answer).map_err(|_| StoreFault::Unknown)?;
-        if let (StoreOp::Join { instance, replaces, .. }, StoreReply::Joined { node, .. }) =
-            (op, &reply)
-        {
-            self.listen(instance, replaces, *node).await;
+        if let (StoreOp::Join { instance, .. }, StoreReply::Joined { node, .. }) = (op, &reply) {
+            self.listen(instance, *node).await;
         }
         Ok(reply)
     }
