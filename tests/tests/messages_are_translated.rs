@@ -241,3 +241,22 @@ fn accounts_that_speak_the_clients_protocol_come_first() {
         world
     });
 }
+
+#[test]
+fn a_name_that_leads_elsewhere_is_no_model() {
+    let open = Plan::default().user("alice", 2, "");
+    run(open.account("one", 2, named("one"), "platform = \"gemini\""), async |world| {
+        for name in ["../../x", "a/../b", "a//b", "."] {
+            for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+                let body = hello(false).to_string().replace("claude-test", name);
+                let request = Request::post(path).header("x-api-key", user_key("alice"));
+                let request = request.body(Full::from(Bytes::from(body))).expect("a good request");
+                let mut reply = world.send(request).await;
+                assert_eq!(reply.status(), 400, "{name} at {path}");
+                assert_eq!(reply.json().await["error"]["type"], "invalid_request_error");
+            }
+        }
+        assert_eq!(world.mock.stats("mock-one").requests, 0);
+        world
+    });
+}

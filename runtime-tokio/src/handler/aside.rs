@@ -17,7 +17,7 @@ use crate::directory::Account;
 use crate::gateway::{Phase, Worker};
 use crate::net::Net;
 use crate::protocol::error::ApiError;
-use crate::upstream::classify::{classify, hidden};
+use crate::upstream::bridge::Bridge;
 use crate::upstream::outgoing::Outgoing;
 use crate::upstream::pool::NoAnswer;
 
@@ -132,11 +132,10 @@ impl Fetched {
         &self,
         worker: &Worker<N, S>,
         request: &Outgoing<'_>,
+        bridge: Bridge<'_>,
     ) -> (Outcome, Option<ApiError>) {
         let now = worker.driver.clock.now();
-        let body = hidden(&self.body, &request.target.secret());
-        let status = self.head.status().as_u16();
-        classify(request.protocol, status, self.head.headers(), &body, now)
+        bridge.failure(request.protocol, request.target, &self.head, &self.body, now)
     }
 }
 

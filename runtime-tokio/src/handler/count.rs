@@ -138,8 +138,7 @@ impl<N: Net, S: Watch> Counting<'_, N, S> {
                 None => Counted::Failed(Outcome::ServerError { status: 502 }, None),
             };
         }
-        let (outcome, refusal) = fetched.failure(self.worker, request);
-        let refusal = refusal.map(|refusal| bridge.refusal(&fetched.body, refusal));
+        let (outcome, refusal) = fetched.failure(self.worker, request, bridge);
         // Who knows the operation says in its own shape what it does not find.
         let unknown = matches!(head.status().as_u16(), 404 | 405 | 501) && refusal.is_none();
         if unknown || matches!(outcome, Outcome::Unable { .. }) {

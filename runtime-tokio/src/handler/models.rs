@@ -23,6 +23,7 @@ use crate::protocol::Protocol;
 use crate::protocol::error::ApiError;
 use crate::protocol::models::{self, Model};
 use crate::telemetry::AccessLog;
+use crate::upstream::bridge::Bridge;
 use crate::upstream::outgoing::Outgoing;
 use crate::upstream::target::Operation;
 use crate::wire::Answer;
@@ -175,7 +176,7 @@ impl<N: Net, S: Watch> Models<'_, N, S> {
                 Ok(fetched) if matches!(fetched.head.status().as_u16(), 401..=405 | 501) => {
                     return Ok(Self::known(account.protocol));
                 }
-                Ok(fetched) => fetched.failure(self.worker, &request),
+                Ok(fetched) => fetched.failure(self.worker, &request, Bridge::None),
             };
             last = Some(aside::told(id, outcome, refusal));
         }

@@ -55,8 +55,32 @@ impl UpstreamError {
     pub fn shown(kind: &str, message: &str) -> Option<Self> {
         let plain = (1..=KIND_BYTES_MAX).contains(&kind.len())
             && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        let visible = message.chars().filter(|c| !c.is_control());
-        let message = visible.take(MESSAGE_CHARS_MAX).collect();
-        plain.then(|| Self { kind: kind.to_owned(), message })
+        plain.then(|| Self { kind: kind.to_owned(), message: shown(message) })
+    }
+}
+
+/// What of an upstream's message a client can be shown. It is cut between words, so that no part of a
+/// credential is left that would not be known as one.
+#[must_use]
+pub fn shown(message: &str) -> String {
+    let mut visible = message.chars().filter(|c| !c.is_control());
+    let mut shown: String = visible.by_ref().take(MESSAGE_CHARS_MAX).collect();
+    if visible.next().is_some() {
+        shown.truncate(shown.rfind(char::is_whitespace).unwrap_or_default());
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_between_words() {
+        let words = |of: usize| "word ".repeat(of);
+        assert_eq!(shown(&words(200)), words(200));
+        assert_eq!(shown(&format!("{}x", words(200))), words(200).trim_end());
+        assert_eq!(shown(&"x".repeat(MESSAGE_CHARS_MAX + 1)), "");
+        assert_eq!(shown("a\u{0}b\n"), "ab");
     }
 }

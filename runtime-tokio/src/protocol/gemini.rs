@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use super::answer::{Kind, UpstreamError, Usage};
 
 pub use array::Array;
-pub use call::{Action, Call};
+pub use call::{Action, Call, stays_in_path};
 pub use merge::Merge;
 pub use skim::prefix;
 

@@ -9,11 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sluice_engine::Span;
 
-use crate::protocol::duration;
 use crate::protocol::error::ApiError;
-
-/// The most characters of an upstream's message that a client is shown.
-const MESSAGE_CHARS_MAX: usize = 1_000;
+use crate::protocol::{answer, duration};
 
 /// What a document of an answer holds.
 #[derive(Debug)]
@@ -119,8 +116,7 @@ fn named(name: &str, message: &str) -> ApiError {
 
 /// An error in the upstream's words, as far as they can be shown.
 fn shown(status: u16, kind: &'static str, message: &str, otherwise: &'static str) -> ApiError {
-    let visible = message.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX);
-    let shown: String = visible.collect();
+    let shown = answer::shown(message);
     let message = if shown.is_empty() { Cow::Borrowed(otherwise) } else { Cow::Owned(shown) };
     ApiError { message, ..ApiError::new(status, kind, "") }
 }
@@ -146,12 +142,14 @@ pub(super) const fn undecodable() -> ApiError {
 }
 
 /// An answer without its end.
-pub(super) const fn broke_off() -> ApiError {
+#[must_use]
+pub const fn broke_off() -> ApiError {
     ApiError::new(502, "upstream_error", "The upstream's answer broke off")
 }
 
 /// An answer that is more than is held or counted.
-pub(super) const fn too_large() -> ApiError {
+#[must_use]
+pub const fn too_large() -> ApiError {
     ApiError::new(502, "upstream_error", "The upstream's answer is too large")
 }
 

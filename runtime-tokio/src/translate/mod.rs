@@ -28,7 +28,7 @@ mod stream;
 mod tools;
 
 pub use answer::Naming;
-pub use fault::upstream_error;
+pub use fault::{broke_off, too_large, upstream_error};
 pub use stream::{Stream, WHOLE_BYTES_MAX, Whole, whole};
 
 /// Who is asked.

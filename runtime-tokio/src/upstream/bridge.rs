@@ -4,11 +4,16 @@
 //! A pair of protocols for which there is no bridge is never tried: accounts of such an upstream are
 //! in no pool that a client of the other protocol is served from.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
+use hyper::Response;
 use serde_json::Value;
 use sluice_engine::store::Scope;
-use sluice_engine::{Outcome, Span};
+use sluice_engine::{Outcome, Span, Time};
 
+use super::classify::classify;
+use super::target::Target;
 use crate::directory::Account;
 use crate::protocol::Protocol;
 use crate::protocol::answer::Kind;
@@ -27,10 +32,6 @@ pub(crate) enum Bridge<'a> {
     /// From the Gemini protocol to the same in Code Assist's envelope.
     Envelope { project: &'a str },
 }
-
-const TOO_LARGE: ApiError =
-    ApiError::new(502, "upstream_error", "The upstream's answer is too large");
-const BROKE_OFF: ApiError = ApiError::new(502, "upstream_error", "The upstream's answer broke off");
 
 impl<'a> Bridge<'a> {
     /// What lies there, if there is a way.
@@ -51,9 +52,7 @@ impl<'a> Bridge<'a> {
     pub(crate) fn request(self, body: Bytes, model: &str) -> Result<Bytes, ApiError> {
         match self {
             Self::None => Ok(body),
-            Self::Translation { project } => {
-                translate::request(&body, &Upstream { model, project })
-            }
+            Self::Translation { project } => translate::request(&body, &upstream(model, project)?),
             Self::Envelope { project } => envelope::wrapped(&body, model, project),
         }
     }
@@ -66,7 +65,7 @@ impl<'a> Bridge<'a> {
         match self {
             Self::None => Ok(Some(body)),
             Self::Translation { project: None } => {
-                translate::count_request(&body, &Upstream { model, project: None }).map(Some)
+                translate::count_request(&body, &upstream(model, None)?).map(Some)
             }
             Self::Translation { project: Some(_) } | Self::Envelope { .. } => Ok(None),
         }
@@ -77,12 +76,23 @@ impl<'a> Bridge<'a> {
         matches!(self, Self::Translation { project: Some(_) } | Self::Envelope { .. })
     }
 
-    /// What the client is told of a refusal with this body, which is `refusal` without a bridge.
-    pub(crate) fn refusal(self, body: &[u8], refusal: ApiError) -> ApiError {
-        match self {
+    /// What an account's answer with a status other than 2xx means, and what the client is told of it
+    /// if the request is called wrong. `now` counts from the Unix epoch.
+    pub(crate) fn failure(
+        self,
+        protocol: Protocol,
+        target: &Target,
+        head: &Response<()>,
+        body: &[u8],
+        now: Time,
+    ) -> (Outcome, Option<ApiError>) {
+        let (outcome, refusal) =
+            classify(protocol, head.status().as_u16(), head.headers(), body, now);
+        let refusal = refusal.map(|refusal| match self {
             Self::None | Self::Envelope { .. } => refusal,
             Self::Translation { .. } => translate::upstream_error(body).unwrap_or(refusal),
-        }
+        });
+        (outcome, refusal.map(|refusal| target.told(refusal)))
     }
 
     /// For an answer that comes in pieces and goes out in pieces.
@@ -111,6 +121,16 @@ impl<'a> Bridge<'a> {
     }
 }
 
+/// Who is asked, by a name that a path at Gemini's can have in it.
+fn upstream<'a>(model: &'a str, project: Option<&'a str>) -> Result<Upstream<'a>, ApiError> {
+    if gemini::stays_in_path(model) {
+        return Ok(Upstream { model, project });
+    }
+    let message =
+        format!("model: {model} cannot be the name of one: a part of it is empty or dots");
+    Err(ApiError { message: Cow::Owned(message), ..ApiError::invalid("") })
+}
+
 /// The way of a stream's bytes.
 pub(crate) enum Lane {
     Straight,
@@ -126,7 +146,7 @@ impl Lane {
             Self::Translated(stream) => stream.push(piece),
             Self::Unwrapped(splitter) => match splitter.push(piece) {
                 Ok(whole) => unwrapped(&whole),
-                Err(_) => TOO_LARGE.to_event(Protocol::Gemini),
+                Err(_) => translate::too_large().to_event(Protocol::Gemini),
             },
         }
     }
@@ -176,7 +196,7 @@ impl Remake {
             Self::Translated(bytes, _)
                 if bytes.len() + piece.len() > translate::WHOLE_BYTES_MAX =>
             {
-                Err(TOO_LARGE)
+                Err(translate::too_large())
             }
             Self::Translated(bytes, _) => {
                 bytes.extend_from_slice(&piece);
@@ -212,13 +232,13 @@ impl Merging {
     fn push(&mut self, piece: Bytes) -> Result<(), ApiError> {
         self.bytes = self.bytes.saturating_add(piece.len());
         if self.bytes > translate::WHOLE_BYTES_MAX {
-            return Err(TOO_LARGE);
+            return Err(translate::too_large());
         }
-        let whole = self.splitter.push(piece).map_err(|_| TOO_LARGE)?;
+        let whole = self.splitter.push(piece).map_err(|_| translate::too_large())?;
         for event in sse::events(&whole) {
             let data = envelope::unwrapped(&event.data);
             if gemini::kind(data) == Kind::Error {
-                return Err(translate::upstream_error(data).unwrap_or(BROKE_OFF));
+                return Err(translate::upstream_error(data).unwrap_or(translate::broke_off()));
             }
             if let Ok(chunk) = serde_json::from_slice::<Value>(data) {
                 self.answer.take(chunk);
@@ -230,7 +250,7 @@ impl Merging {
     fn end(self) -> Result<Bytes, ApiError> {
         let answer = self.answer.into_json();
         let whole = gemini::kind(answer.as_bytes()) == Kind::Stop;
-        if whole { Ok(answer.into()) } else { Err(BROKE_OFF) }
+        if whole { Ok(answer.into()) } else { Err(translate::broke_off()) }
     }
 }
 

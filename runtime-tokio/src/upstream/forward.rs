@@ -16,12 +16,13 @@ use sluice_storage::Watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::bridge::{Bridge, Lane, Remake, outcome_of};
-use super::classify::{classify, hidden, may_be_the_accounts};
+use super::classify::may_be_the_accounts;
 use super::excerpt;
 use super::headers;
 use super::link::Exchange;
 use super::outgoing::Outgoing;
 use super::pool::NoAnswer;
+use super::redact;
 use super::relay::{Relay, Step};
 use crate::clock::Clock;
 use crate::directory::{Account, digest};
@@ -219,12 +220,12 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             }
         }
         let now = self.worker.driver.clock.now();
-        let body = hidden(&body, &account.target.secret());
-        let (outcome, refusal) = classify(account.protocol, status, head.headers(), &body, now);
-        let refusal = refusal.map(|refusal| bridge.refusal(&body, refusal));
+        let (outcome, refusal) =
+            bridge.failure(account.protocol, &account.target, head, &body, now);
         let config = &self.worker.config;
         if config.log.upstream_errors {
-            let said = excerpt::of(&body, config.log.upstream_error_bytes_max);
+            let said = redact::hidden(&body, &account.target.secret());
+            let said = excerpt::of(&said, config.log.upstream_error_bytes_max);
             let id = &*self.asked.log.request_id;
             tracing::warn!(request_id = id, account = &*account.name, status, said, "refused");
         }
@@ -319,7 +320,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             match self.chunk(&mut exchange, total).await {
                 Ok(Some(chunk)) => {
                     if let Err(error) = remake.push(chunk) {
-                        return Ok(End::of(error));
+                        return Ok(End::of(account.target.told(error)));
                     }
                 }
                 Ok(None) => break,
@@ -329,7 +330,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         let at = self.asked.protocol.model_in_answer();
         let body = match remake.end() {
             Ok(body) => named(body, at, model.as_deref()),
-            Err(error) => return Ok(End::of(error)),
+            Err(error) => return Ok(End::of(account.target.told(error))),
         };
         self.worker.pool.keep(self.id, self.account, exchange);
         let usage = self.asked.protocol.usage_of_answer(&body).unwrap_or_default();

@@ -11,6 +11,7 @@ pub(crate) mod http1;
 pub(crate) mod link;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
+pub mod redact;
 pub mod relay;
 pub mod target;
 pub mod tls;

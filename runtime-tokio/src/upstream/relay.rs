@@ -9,7 +9,8 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use sluice_engine::Outcome;
 
-use super::classify::{classify_event, hidden};
+use super::classify::classify_event;
+use super::redact;
 use crate::protocol::Protocol;
 use crate::protocol::answer::{Kind, UpstreamError, Usage};
 use crate::protocol::error::ApiError;
@@ -106,8 +107,7 @@ impl Relay {
                 }
                 Kind::Error => {
                     self.started = content;
-                    let data = hidden(&event.data, &self.credential);
-                    let error = self.protocol.upstream_error(&data);
+                    let error = self.protocol.upstream_error(&event.data);
                     let before = edited.up_to(offset(&whole, event.raw));
                     let outcome = classify_event(self.protocol, &event.data);
                     return self.give_up(&before, outcome, error);
@@ -119,7 +119,8 @@ impl Relay {
                     self.started = true;
                     let mut bytes = std::mem::take(&mut self.prelude);
                     let end = offset(&whole, event.raw) + event.raw.len();
-                    bytes.extend_from_slice(&edited.up_to(end));
+                    let failed = edited.up_to(end);
+                    bytes.extend_from_slice(&redact::hidden(&failed, &self.credential));
                     return Step::Broken(bytes.freeze());
                 }
             }
@@ -149,6 +150,7 @@ impl Relay {
             },
             None => told,
         };
+        let told = redact::told(told, &self.credential);
         let mut bytes = std::mem::take(&mut self.prelude);
         bytes.extend_from_slice(before);
         bytes.extend_from_slice(&told.to_event(self.protocol));
@@ -244,6 +246,24 @@ mod tests {
         let step = at_once.push(bytes(&[START, DELTA, ERROR]));
         assert_eq!(step, Step::Broken(bytes(&[START, DELTA, told])));
         assert!(at_once.started());
+    }
+
+    #[test]
+    fn no_credential_is_passed_on_in_an_error() {
+        for (protocol, before, last) in [
+            (Protocol::Anthropic, DELTA, ERROR),
+            (
+                Protocol::OpenAi,
+                "event: response.output_text.delta\ndata: {}\n\n",
+                "event: response.failed\ndata: {\"response\":{\"error\":{\"message\":\"no\"}}}\n\n",
+            ),
+        ] {
+            let mut relay = Relay::new(protocol, None, Bytes::from_static(b"no"));
+            let Step::Broken(sent) = relay.push(bytes(&[before, last])) else {
+                panic!("the upstream gave up");
+            };
+            assert_eq!(sent, bytes(&[before, &last.replace("\"no\"", "\"***\"")]));
+        }
     }
 
     #[test]

@@ -9,8 +9,10 @@ use bytes::Bytes;
 use hyper::Uri;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
+use super::redact;
 use crate::config::Secret;
 use crate::directory::Endpoint;
+use crate::protocol::error::ApiError;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -146,6 +148,11 @@ impl Target {
 
     fn call(&self, model: &str, action: &str) -> Cow<'_, str> {
         Cow::Owned(format!("{}{}:{action}", self.path, in_path(model)))
+    }
+
+    /// What a client is told of an error from here.
+    pub(crate) fn told(&self, error: ApiError) -> ApiError {
+        redact::told(error, self.secret.expose().as_bytes())
     }
 
     /// What nobody is to be told.

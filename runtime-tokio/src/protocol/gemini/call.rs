@@ -58,11 +58,17 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Whether it can be part of a path at an upstream without leading anywhere else.
+/// Whether it can be asked for as it is.
 fn is_model(name: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.@".contains(&b);
-    let segment = |s: &str| s.bytes().all(plain) && !s.bytes().all(|b| b == b'.');
-    name.len() <= MODEL_BYTES_MAX && name.split('/').all(segment)
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.@/".contains(&b);
+    name.len() <= MODEL_BYTES_MAX && name.bytes().all(plain) && stays_in_path(name)
+}
+
+/// Whether it can be part of a path at an upstream without leading anywhere else.
+#[must_use]
+pub fn stays_in_path(name: &str) -> bool {
+    // Of nothing but dots is one that is empty, too.
+    !name.split('/').any(|segment| segment.bytes().all(|b| b == b'.'))
 }
 
 #[cfg(test)]
