@@ -68,6 +68,19 @@ fn a_native_request_is_put_in_and_its_answer_taken_out() {
 }
 
 #[test]
+fn an_upstream_that_has_said_all_is_not_waited_for() {
+    run(plan(CODE_ASSIST, Some(Fault::Linger)), async |world| {
+        let hello = hello(false);
+        let (mut merged, translated) =
+            tokio::join!(post(&world, PLAIN, BODY), world.ask("alice", &hello));
+        assert_eq!((merged.status(), translated.status()), (200, 200));
+        assert_eq!(said(&merged.json().await), "I am one. the river runs through");
+        assert_eq!(world.mock.stats("mock-one").requests, 2);
+        world
+    });
+}
+
+#[test]
 fn nothing_can_be_said_outside_the_place_of_a_body() {
     run(plan(CODE_ASSIST, None), async |world| {
         let mut reply = post(&world, PLAIN, "{},\"project\":\"another\"").await;

@@ -212,9 +212,10 @@ async fn tell(
     pace: Duration,
 ) -> Result<Response<Answer>, Reset> {
     let (after, ending) = match fault {
-        None => {
+        None | Some(Fault::Linger) => {
             if stream {
-                return Ok(begin(open, |wire, open| say(story, pace, None, wire, open)).await);
+                let ending = fault.map(|_| (usize::MAX, Ending::Stall));
+                return Ok(begin(open, |wire, open| say(story, pace, ending, wire, open)).await);
             }
             return Ok(finish(&open, json_answer(200, &story.plain())));
         }
@@ -310,8 +311,7 @@ async fn say(
         }
         send(&event).await;
     }
-    open.end();
-    Ok(())
+    leave(ending.map_or(Ending::End, |(_, ending)| ending), &open).await
 }
 
 /// Half of a plain answer.

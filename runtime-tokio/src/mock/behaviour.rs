@@ -91,6 +91,8 @@ pub enum Fault {
     StallAfter(usize),
     /// After so many events the answer ends properly, as far as HTTP can tell, but is not whole.
     EndAfter(usize),
+    /// A stream says all of its events, and the connection stays open.
+    Linger,
 }
 
 impl Fault {
@@ -105,6 +107,7 @@ impl Fault {
             Self::ErrorEvent(_) | Self::ErrorAfter(..) => "error_event",
             Self::Truncate | Self::TearAfter(_) => "torn",
             Self::EndAfter(_) => "truncated",
+            Self::Linger => "linger",
         }
     }
 }

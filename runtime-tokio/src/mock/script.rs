@@ -192,6 +192,7 @@ enum Kind {
     Torn,
     Truncated,
     Stall,
+    Linger,
     ErrorEvent,
 }
 
@@ -221,6 +222,7 @@ impl TryFrom<FaultFields> for RawFault {
             Kind::Torn => after.map_or(Fault::Truncate, Fault::TearAfter),
             Kind::Truncated => Fault::EndAfter(after.unwrap_or(usize::MAX)),
             Kind::Stall => after.map_or(Fault::Stall, Fault::StallAfter),
+            Kind::Linger => Fault::Linger,
             Kind::ErrorEvent => {
                 let class = error.unwrap_or(ErrorClass::OverloadedError.name());
                 after.map_or(Fault::ErrorEvent(class), |after| Fault::ErrorAfter(class, after))
@@ -241,6 +243,7 @@ impl FaultFields {
             Kind::Torn => ("torn", &["after_events"]),
             Kind::Truncated => ("truncated", &["after_events"]),
             Kind::Stall => ("stall", &["after_events"]),
+            Kind::Linger => ("linger", &[]),
             Kind::ErrorEvent => ("error_event", &["error", "after_events"]),
         };
         let given = [
@@ -408,6 +411,7 @@ mod tests {
             ("kind = \"truncated\", after_events = 1", Fault::EndAfter(1)),
             ("kind = \"stall\"", Fault::Stall),
             ("kind = \"stall\", after_events = 4", Fault::StallAfter(4)),
+            ("kind = \"linger\"", Fault::Linger),
             ("kind = \"error_event\"", Fault::ErrorEvent("overloaded_error")),
             (
                 "kind = \"error_event\", error = \"api_error\", after_events = 5",

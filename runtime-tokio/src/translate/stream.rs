@@ -100,6 +100,12 @@ impl Whole {
         self.taken.clone()
     }
 
+    /// Whether the model has ended, so that nothing but the tokens used can follow.
+    #[must_use]
+    pub const fn is_finishing(&self) -> bool {
+        self.answer.is_finishing()
+    }
+
     /// The upstream is done: gives out the message.
     ///
     /// # Errors

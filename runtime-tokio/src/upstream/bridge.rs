@@ -207,6 +207,15 @@ impl Remake {
         }
     }
 
+    /// Whether the upstream has said why it ends, so that little can follow.
+    pub(crate) fn is_finishing(&self) -> bool {
+        match self {
+            Self::Translated(..) => false,
+            Self::Streamed(whole) => whole.is_finishing(),
+            Self::Merged(merging) => merging.answer.is_finished(),
+        }
+    }
+
     /// The answer for the client.
     ///
     /// # Errors

@@ -316,23 +316,31 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         model: Option<String>,
     ) -> Result<End, CutOff> {
         let Answered { account, head, mut exchange, total } = answered;
-        loop {
-            match self.chunk(&mut exchange, total).await {
+        let mut by = total;
+        let properly = loop {
+            match self.chunk(&mut exchange, by).await {
                 Ok(Some(chunk)) => {
                     if let Err(error) = remake.push(chunk) {
                         return Ok(End::of(account.target.told(error)));
                     }
                 }
-                Ok(None) => break,
+                Ok(None) => break true,
+                // What it still had to say is not worth another attempt.
+                Err(()) if remake.is_finishing() => break false,
                 Err(()) => return Ok(NO_GOOD.into()),
             }
-        }
+            if remake.is_finishing() && by == total {
+                by = total.min(Clock::after(AFTERWORD));
+            }
+        };
         let at = self.asked.protocol.model_in_answer();
         let body = match remake.end() {
             Ok(body) => named(body, at, model.as_deref()),
             Err(error) => return Ok(End::of(account.target.told(error))),
         };
-        self.worker.pool.keep(self.id, self.account, exchange);
+        if properly {
+            self.worker.pool.keep(self.id, self.account, exchange);
+        }
         let usage = self.asked.protocol.usage_of_answer(&body).unwrap_or_default();
         self.asked.log.usage.set(usage);
         self.asked.log.status(200);

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+/// The most candidates of an answer that are kept; upstreams make eight at most.
+const CANDIDATES_MAX: usize = 64;
+
 /// An answer on its way.
 #[derive(Clone, Debug, Default)]
 pub struct Merge(Map<String, Value>);
@@ -24,6 +27,16 @@ impl Merge {
         }
     }
 
+    /// Whether all candidates so far have ended, or there will be none.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let said = |value: &Value| !value.is_null();
+        let all =
+            |all: &Vec<Value>| !all.is_empty() && all.iter().all(|c| said(&c["finishReason"]));
+        let blocked = self.0.get("promptFeedback").is_some_and(|f| said(&f["blockReason"]));
+        blocked || self.0.get("candidates").and_then(Value::as_array).is_some_and(all)
+    }
+
     /// The answer so far.
     #[must_use]
     pub fn into_json(self) -> String {
@@ -39,7 +52,9 @@ fn index(candidate: &Value) -> u64 {
 fn add_candidate(all: &mut Vec<Value>, candidate: Value) {
     let of = index(&candidate);
     let Some(known) = all.iter_mut().find(|known| index(known) == of) else {
-        all.push(candidate);
+        if all.len() < CANDIDATES_MAX {
+            all.push(candidate);
+        }
         return;
     };
     let (Value::Object(known), Value::Object(candidate)) = (known, candidate) else { return };
@@ -134,5 +149,30 @@ mod tests {
         let other = json!({"candidates": [{"content": {"parts": [{"text": "z"}]}, "index": 1}]});
         let answer = merged(&[chunk(&json!([{"text": "a"}])), other.clone(), other]);
         assert_eq!(answer["candidates"][1]["content"]["parts"], json!([{"text": "zz"}]));
+    }
+
+    #[test]
+    fn no_more_answers_are_kept_than_an_upstream_makes() {
+        let mut merge = Merge::default();
+        for n in 0..=CANDIDATES_MAX {
+            merge.take(json!({"candidates": [{"index": n}]}));
+        }
+        assert_eq!(merge.0["candidates"].as_array().map(Vec::len), Some(CANDIDATES_MAX));
+    }
+
+    #[test]
+    fn an_answer_is_finished_when_all_of_its_candidates_are() {
+        let mut merge = Merge::default();
+        let mut after = |chunk| {
+            merge.take(chunk);
+            merge.is_finished()
+        };
+        let ended = |n: u8| json!({"candidates": [{"index": n, "finishReason": "STOP"}]});
+        assert!(!after(json!({"candidates": [{"index": 0}, {"index": 1}]})));
+        assert!(!after(ended(1)));
+        assert!(after(ended(0)));
+        let mut blocked = Merge::default();
+        blocked.take(json!({"promptFeedback": {"blockReason": "SAFETY"}}));
+        assert!(blocked.is_finished());
     }
 }
