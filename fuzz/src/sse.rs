@@ -70,7 +70,7 @@ fn relay(
                 sent.extend_from_slice(&bytes);
                 end = Some(Step::Broken(Bytes::new()));
             }
-            failed @ Step::Failed(_) => end = Some(failed),
+            failed @ Step::Failed(..) => end = Some(failed),
         }
         if end.is_some() {
             break;

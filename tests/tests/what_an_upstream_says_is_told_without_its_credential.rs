@@ -21,10 +21,15 @@ const TOLD_IN_A_STREAM: &str = "data: {\"response\":{\"error\":{\"code\":400,\
 
 /// What a client is told that asks at this path.
 fn told(account: &'static str, fault: Fault, path: &'static str) {
+    told_if(false, account, fault, path);
+}
+
+/// The same of one that may want a stream.
+fn told_if(stream: bool, account: &'static str, fault: Fault, path: &'static str) {
     let one = Behaviour { faults: vec![(1000, fault)], ..named("one") };
     let plan = Plan::default().user("alice", 2, "").account("one", 2, one, account);
     run(plan, async move |world| {
-        let asked = if path == GENERATE { CONTENTS.to_owned() } else { hello(false).to_string() };
+        let asked = if path == GENERATE { CONTENTS.to_owned() } else { hello(stream).to_string() };
         let request = Request::post(path).header("x-api-key", user_key("alice"));
         let request = request.body(Full::from(Bytes::from(asked))).expect("a good request");
         let mut reply = world.send(request).await;
@@ -46,6 +51,14 @@ fn by_a_count() {
 fn by_a_plain_answer_that_is_translated() {
     told(GEMINI, Fault::Refusal(400, vec![], TOLD), MESSAGES);
     told(GEMINI, Fault::Refusal(200, vec![], TOLD), MESSAGES);
+}
+
+#[test]
+fn by_a_stream_that_begins_with_it() {
+    let stream = vec![("content-type", "text/event-stream")];
+    for account in [GEMINI, CODE_ASSIST] {
+        told_if(true, account, Fault::Refusal(200, stream.clone(), TOLD_IN_A_STREAM), MESSAGES);
+    }
 }
 
 #[test]

@@ -53,8 +53,8 @@ pub(super) async fn look<N: Net, S: Watch>(
     let refused = |verdict| ApiError::of(verdict, None).expect("it was not served");
     let directory = driver.directory();
     let pool = directory.roster.pool(group, platform, model);
-    let pool = pool.ok_or_else(|| refused(Verdict::NoAccounts))?.id;
-    let survey = StoreOp::Survey { pool, model, session, excluded, best: BEST };
+    let pool = pool.ok_or_else(|| refused(Verdict::NoAccounts))?;
+    let survey = StoreOp::Survey { pool: pool.id, model, session, excluded, best: BEST };
     let reply = match driver.store.try_now(driver.clock.now(), survey) {
         Ok(reply) => Ok(reply),
         Err(op) => driver.store.run(op).await,
@@ -62,7 +62,7 @@ pub(super) async fn look<N: Net, S: Watch>(
     let Ok(StoreReply::Surveyed(surveyed)) = reply else {
         return Err(refused(Verdict::StoreUnavailable));
     };
-    let found = in_order(&surveyed);
+    let found = in_order(&surveyed, &pool.members);
     if found.is_empty() {
         let opens_in = surveyed.opens_in;
         return Err(refused(match opens_in {
@@ -73,14 +73,15 @@ pub(super) async fn look<N: Net, S: Watch>(
     Ok(found)
 }
 
-fn in_order(surveyed: &Surveyed) -> Vec<AccountId> {
+/// The store may go by another roster than this gateway, whose `members` alone are asked.
+fn in_order(surveyed: &Surveyed, members: &[AccountId]) -> Vec<AccountId> {
     let home = surveyed.home.filter(|home| matches!(home.state, HomeState::Room | HomeState::Full));
     let ranked = surveyed.best.iter().map(|candidate| candidate.account);
     // Who is full can be asked as well: no slot is wanted.
     let all = home.map(|home| home.account).into_iter().chain(ranked).chain(surveyed.first);
     let mut found = Vec::new();
     for account in all {
-        if !found.contains(&account) && found.len() < ACCOUNTS_MAX {
+        if members.contains(&account) && !found.contains(&account) && found.len() < ACCOUNTS_MAX {
             found.push(account);
         }
     }
@@ -175,11 +176,14 @@ mod tests {
             open: 3,
             opens_in: None,
         };
-        let order = |home| in_order(&surveyed(home)).iter().map(|id| id.0).collect::<Vec<_>>();
+        let members = [1, 2, 3, 7].map(AccountId);
+        let order =
+            |home| in_order(&surveyed(home), &members).iter().map(|id| id.0).collect::<Vec<_>>();
         assert_eq!(order(home(HomeState::Full)), [3, 1, 2]);
         assert_eq!(order(home(HomeState::Shut(Span::from_secs(1)))), [1, 2, 3]);
         assert_eq!(order(None), [1, 2, 3]);
         let full = Surveyed { first: Some(AccountId(7)), ..Surveyed::default() };
-        assert_eq!(in_order(&full), [AccountId(7)]);
+        assert_eq!(in_order(&full, &members), [AccountId(7)]);
+        assert_eq!(in_order(&full, &members[..3]), []);
     }
 }

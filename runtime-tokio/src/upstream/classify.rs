@@ -69,19 +69,32 @@ pub fn may_be_the_accounts(body: &[u8]) -> bool {
     SIGNS.iter().any(|sign| said.contains(sign))
 }
 
-/// What an `error` event before the first semantic byte means.
+/// What an `error` event before the first semantic byte means, and what the client is told if the
+/// upstream calls the request wrong by it.
 #[must_use]
-pub fn classify_event(protocol: Protocol, data: &[u8]) -> Outcome {
+pub fn classify_event(protocol: Protocol, data: &[u8]) -> (Outcome, Option<ApiError>) {
     let error = protocol.upstream_error(data);
-    match error.as_ref().map(|error| &*error.kind) {
+    let status = match error.as_ref().map(|error| &*error.kind) {
         Some("overloaded_error" | "slow_down" | "UNAVAILABLE") => {
-            Outcome::Overloaded { retry_after: None }
+            return (Outcome::Overloaded { retry_after: None }, None);
         }
         Some("rate_limit_error" | "rate_limit_exceeded" | "RESOURCE_EXHAUSTED") => {
-            Outcome::RateLimited { scope: Scope::Account, retry_after: None }
+            let scope = Scope::Account;
+            return (Outcome::RateLimited { scope, retry_after: None }, None);
         }
-        Some(_) | None => Outcome::ServerError { status: 500 },
-    }
+        Some(
+            "invalid_request_error"
+            | "invalid_prompt"
+            | "context_length_exceeded"
+            | "INVALID_ARGUMENT"
+            | "FAILED_PRECONDITION"
+            | "OUT_OF_RANGE",
+        ) => 400,
+        Some("not_found_error" | "NOT_FOUND") => 404,
+        Some("request_too_large") => 413,
+        Some(_) | None => return (Outcome::ServerError { status: 500 }, None),
+    };
+    (Outcome::ClientError { status }, error.map(|error| refusal(status, error)))
 }
 
 fn refusal(status: u16, error: UpstreamError) -> ApiError {
@@ -171,15 +184,23 @@ mod tests {
 
     #[test]
     fn an_error_event_is_an_outcome() {
-        let of = |kind: &str| {
-            classify_event(
-                Protocol::Anthropic,
-                format!(r#"{{"type":"error","error":{{"type":"{kind}"}}}}"#).as_bytes(),
-            )
+        let told = |kind: &str| {
+            let data = format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m"}}}}"#);
+            classify_event(Protocol::Anthropic, data.as_bytes())
         };
+        let of = |kind: &str| told(kind).0;
         assert_eq!(of("overloaded_error"), Outcome::Overloaded { retry_after: None });
         assert!(matches!(of("rate_limit_error"), Outcome::RateLimited { .. }));
         assert_eq!(of("api_error"), Outcome::ServerError { status: 500 });
-        assert_eq!(classify_event(Protocol::Anthropic, b"x"), Outcome::ServerError { status: 500 });
+        let none = (Outcome::ServerError { status: 500 }, None);
+        assert_eq!(classify_event(Protocol::Anthropic, b"x"), none);
+        for (kind, status) in
+            [("invalid_request_error", 400), ("not_found_error", 404), ("request_too_large", 413)]
+        {
+            let (outcome, refusal) = told(kind);
+            assert_eq!(outcome, Outcome::ClientError { status });
+            let refusal = refusal.expect("a refusal");
+            assert_eq!((refusal.status, &*refusal.kind, &*refusal.message), (status, kind, "m"));
+        }
     }
 }

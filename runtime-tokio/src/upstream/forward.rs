@@ -370,7 +370,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             let step = relay.push(piece);
             self.asked.log.usage.set(relay.usage());
             match step {
-                Step::Failed(outcome) => return Ok(outcome.into()),
+                Step::Failed(outcome, refusal) => return Ok(End { outcome, refusal, told: false }),
                 Step::Start(bytes) => {
                     self.start(account, &head);
                     self.wire.send(self.asked.framed(bytes)).await;

@@ -45,8 +45,8 @@ pub enum Step {
     Send(Bytes),
     /// The answer begins: send these bytes as its first.
     Start(Bytes),
-    /// The upstream gave up before its first content.
-    Failed(Outcome),
+    /// The upstream gave up before its first content; with what it said if it called the request wrong.
+    Failed(Outcome, Option<ApiError>),
     /// The upstream gave up in the middle: send these bytes, which end with its error, and stop.
     Broken(Bytes),
 }
@@ -83,7 +83,10 @@ impl Relay {
             return Step::Send(Bytes::new());
         }
         let Ok(whole) = self.splitter.push(chunk) else {
-            return self.give_up(&[], Outcome::ServerError { status: 502 }, None);
+            if self.started {
+                return self.break_off(&[], None);
+            }
+            return Step::Failed(Outcome::ServerError { status: 502 }, None);
         };
         let mut edited = Edited { whole: &whole, bytes: BytesMut::new(), done: 0 };
         let (mut content, mut end) = (self.started, whole.len());
@@ -106,15 +109,17 @@ impl Relay {
                     self.stopped = true;
                 }
                 Kind::Error => {
-                    self.started = content;
+                    if !content {
+                        return self.fail(&event.data);
+                    }
+                    self.started = true;
                     let error = self.protocol.upstream_error(&event.data);
                     let before = edited.up_to(offset(&whole, event.raw));
-                    let outcome = classify_event(self.protocol, &event.data);
-                    return self.give_up(&before, outcome, error);
+                    return self.break_off(&before, error);
                 }
                 Kind::Failed => {
                     if !content {
-                        return Step::Failed(classify_event(self.protocol, &event.data));
+                        return self.fail(&event.data);
                     }
                     self.started = true;
                     let mut bytes = std::mem::take(&mut self.prelude);
@@ -137,10 +142,12 @@ impl Relay {
         Step::Start(std::mem::take(&mut self.prelude).freeze())
     }
 
-    fn give_up(&mut self, before: &[u8], outcome: Outcome, error: Option<UpstreamError>) -> Step {
-        if !self.started {
-            return Step::Failed(outcome);
-        }
+    fn fail(&self, data: &[u8]) -> Step {
+        let (outcome, refusal) = classify_event(self.protocol, data);
+        Step::Failed(outcome, refusal.map(|refusal| redact::told(refusal, &self.credential)))
+    }
+
+    fn break_off(&mut self, before: &[u8], error: Option<UpstreamError>) -> Step {
         let told = ApiError::new(502, "api_error", "The upstream's answer broke off");
         let told = match error {
             Some(error) => ApiError {
@@ -231,7 +238,7 @@ mod tests {
     #[test]
     fn an_error_before_content_is_a_failed_attempt() {
         let mut relay = Relay::default();
-        let failed = Step::Failed(Outcome::Overloaded { retry_after: None });
+        let failed = Step::Failed(Outcome::Overloaded { retry_after: None }, None);
         assert_eq!(relay.push(bytes(&[START, PING, ERROR])), failed);
     }
 
@@ -326,7 +333,7 @@ mod tests {
                     sent.extend_from_slice(&bytes);
                     end = Some(Step::Broken(Bytes::new()));
                 }
-                failed @ Step::Failed(_) => end = Some(failed),
+                failed @ Step::Failed(..) => end = Some(failed),
             }
             if end.is_some() {
                 break;
