@@ -90,7 +90,9 @@ impl Quota {
     fn anthropic(headers: &HeaderMap, now: Time) -> Self {
         let until = |name: &str| number(headers, name).map(|secs| from(secs, now));
         let rejected = named(headers, UNIFIED, "-status", |status| status == REJECTED);
-        let windows: Vec<_> = rejected
+        let (windows, others): (Vec<_>, Vec<_>) = rejected.partition(|window| is_window(window));
+        let windows: Vec<_> = windows
+            .into_iter()
             .filter_map(|window| Some((window, until(&format!("{UNIFIED}{window}-reset"))?)))
             .collect();
         let span = windows.iter().map(|(_, span)| *span).max();
@@ -102,7 +104,9 @@ impl Quota {
             return Self { scope, window: Some(window), burst: None };
         }
         let reset = format!("{UNIFIED}-reset");
-        if headers.get(RETRY_AFTER).is_none()
+        // The whole of them, without a name.
+        let used_up = others.contains(&"");
+        if (used_up || headers.get(RETRY_AFTER).is_none())
             && let Some(window) = until(&reset)
         {
             return Self { scope: Scope::Account, window: Some(window), burst: None };
@@ -137,6 +141,12 @@ impl Quota {
         let scope = if burst.is_some() { Scope::Model } else { Scope::Account };
         Self { scope, window: None, burst }
     }
+}
+
+/// Whether it names a window by its length, such as `-5h`. There is also `-overage`, by which more than
+/// was bought is refused.
+fn is_window(name: &str) -> bool {
+    name.strip_prefix('-').is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// What stands between `begin` and `end` in the names of headers with such a value.

@@ -70,10 +70,23 @@ fn anthropics_windows_and_buckets() {
     // What is used up counts, and for longer than a burst; what is not used up does not.
     let spent = [hour.clone(), week, retry.clone()].concat();
     assert_eq!(of(&spent), (Scope::Account, Some(7_200_000)));
-    let both = [hour, window("7d", "rejected", &at(400_000))].concat();
+    let both = [hour.clone(), window("7d", "rejected", &at(400_000))].concat();
     assert_eq!(of(&both), (Scope::Account, Some(400_000_000)));
     let opus = window("7d_opus", "rejected", &at(500));
     assert_eq!(of(&opus), (Scope::Model, Some(500_000)), "some models only");
+    let overall = vec![
+        ("anthropic-ratelimit-unified-status", REJECTED.to_owned()),
+        ("anthropic-ratelimit-unified-reset", at(500)),
+    ];
+    assert_eq!(of(&[opus.clone(), overall.clone()].concat()), (Scope::Model, Some(500_000)));
+    assert_eq!(of(&[overall, retry.clone()].concat()), (Scope::Account, Some(500_000)), "unnamed");
+    let overage = vec![
+        ("anthropic-ratelimit-unified-overage-status", REJECTED.to_owned()),
+        ("anthropic-ratelimit-unified-overage-reset", at(600_000)),
+    ];
+    let extra = [hour.clone(), overage.clone()].concat();
+    assert_eq!(of(&extra), (Scope::Account, Some(7_200_000)), "more than was bought is no window");
+    assert_eq!(of(&[overage, retry.clone()].concat()), (Scope::Account, Some(3_000)));
     let allowed = [window("5h", "allowed_warning", &at(7_200)), retry.clone()].concat();
     assert_eq!(of(&allowed), (Scope::Account, Some(3_000)), "a burst");
     let reset = vec![("anthropic-ratelimit-unified-reset", at(4_000))];
