@@ -59,8 +59,9 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let in_file = |error: ConfigError| ConfigError { file: Some(path.to_owned()), ..error };
         let failed = |e| in_file(Finding::of("", format!("cannot be read: {e}")).into());
-        let text = read_file(path, CONFIG_BYTES_MAX).map_err(failed)?;
+        // First, so that what is changed meanwhile is newer than what has been read.
         let changed = std::fs::metadata(path).and_then(|meta| meta.modified()).map_err(failed)?;
+        let text = read_file(path, CONFIG_BYTES_MAX).map_err(failed)?;
         let since = changed.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let stamp = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
         Self::read(&text, stamp, Outside::Machine).map_err(in_file)

@@ -6,16 +6,21 @@
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{io, thread};
 
 use sluice_storage::Watch;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use crate::config::{Config, ConfigError, Finding};
 use crate::directory::Directory;
 use crate::gateway::Worker;
 use crate::net::Net;
+
+/// How long reading may take.
+const READ_MAX: Duration = Duration::from_secs(30);
 
 /// A configuration file, and what it said when the gateway was started: some of that stays in force
 /// whatever it says later.
@@ -50,7 +55,8 @@ impl Source {
         Ok((current.renewed(&taken).map_err(in_file)?, told))
     }
 
-    /// [`read`](Self::read), on a thread of its own: a secret may be in a file that takes its time.
+    /// [`read`](Self::read), on a thread of its own: a secret may be in a file that takes its time. One
+    /// that takes more than [`READ_MAX`], such as a pipe that nobody writes to, is waited for no longer.
     async fn read_aside(
         &self,
         current: Arc<Directory>,
@@ -62,7 +68,8 @@ impl Source {
             let _ = done.send(source.read(&current));
         };
         thread::Builder::new().name("sluice-reload".to_owned()).spawn(read)?;
-        reading.await.map_err(io::Error::other)
+        let late = || io::Error::from(io::ErrorKind::TimedOut);
+        timeout(READ_MAX, reading).await.map_err(|_| late())?.map_err(io::Error::other)
     }
 }
 
@@ -165,4 +172,23 @@ fn refuse(error: &ConfigError, current: &Directory) {
     }
     let (mistakes, config) = (error.mistakes.len(), current.version());
     tracing::error!(mistakes, config, "the configuration stays as it was");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_never_comes_does_not_hold_up_the_next_reload() {
+        let text = "server = { listen = \"127.0.0.1:0\" }\ngroups = []\n";
+        let started = Config::parse(text, 1).expect("good");
+        let current = Arc::new(Directory::new(&started).expect("good"));
+        let pipe = std::env::temp_dir().join(format!("sluice-reload-{}", std::process::id()));
+        let made = Command::new("mkfifo").arg(&pipe).status().expect("a command");
+        assert!(made.success());
+        let read = Source::new(pipe.clone(), started).read_aside(current).await;
+        std::fs::remove_file(pipe).expect("made above");
+        assert_eq!(read.err().map(|error| error.kind()), Some(io::ErrorKind::TimedOut));
+    }
 }
