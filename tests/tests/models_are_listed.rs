@@ -60,6 +60,20 @@ fn the_upstreams_own_list_is_passed_on() {
 }
 
 #[test]
+fn who_may_ask_for_no_answer_is_shown_no_list() {
+    let plan = plan(None, CLAUDE).user("carol", 1, "balance_cents = 0");
+    run(plan, async |world| {
+        let request = Request::get("/v1/models").header("x-api-key", user_key("carol"));
+        let request = request.body(Full::default()).expect("a good request");
+        let mut reply = world.send(request).await;
+        assert_eq!(reply.status(), 403);
+        assert_eq!(reply.json().await["error"]["type"], "billing_error");
+        assert_eq!(world.mock.stats("mock-one").requests, 0);
+        world
+    });
+}
+
+#[test]
 fn a_client_of_gemini_is_known_by_its_headers_where_the_path_is_not_its_own() {
     run(plan(None, GEMINI), async |world| {
         let request = Request::get("/v1/models").header("x-goog-api-key", user_key("alice"));

@@ -7,11 +7,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hyper::Response;
 use sluice_engine::roster::Platform;
-use sluice_engine::store::{HomeState, StoreOp, StoreReply, Surveyed};
-use sluice_engine::{AccountId, Attempt, GroupId, ModelId, Outcome, SessionKey, Verdict};
+use sluice_engine::store::{HomeState, Limit, StoreOp, StoreReply, Surveyed};
+use sluice_engine::{AccountId, Attempt, GroupId, ModelId, Outcome, SessionKey, UserId, Verdict};
 use sluice_storage::Watch;
 use tokio::time::timeout_at;
 
+use crate::billing;
 use crate::clock::Clock;
 use crate::directory::Account;
 use crate::gateway::{Phase, Worker};
@@ -27,6 +28,24 @@ const TIME_MAX: Duration = Duration::from_secs(30);
 pub(super) const ACCOUNTS_MAX: usize = 3;
 /// How many are looked up.
 const BEST: u8 = ACCOUNTS_MAX as u8;
+
+/// What the engine would ask of the user, too.
+///
+/// # Errors
+/// The user is closed, or the billing says no.
+pub(super) fn may_ask<N: Net, S: Watch>(
+    worker: &Worker<N, S>,
+    user: UserId,
+) -> Result<(), ApiError> {
+    let directory = worker.driver.directory();
+    let refused = |verdict| ApiError::of(verdict, None).expect("it was not served");
+    let limit = directory.roster.users.get(&user).map(|user| user.limit.normal());
+    if limit.is_none_or(|limit| limit == Limit::Closed) {
+        return Err(refused(Verdict::UserClosed));
+    }
+    let denied = |denial| refused(Verdict::BillingDenied(denial));
+    billing::check(&directory, user).map_err(denied)
+}
 
 /// Which accounts are looked for.
 #[derive(Clone, Debug)]

@@ -6,13 +6,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use hyper::{Method, Response};
-use sluice_engine::store::Limit;
-use sluice_engine::{AccountId, Outcome, RequestSpec, UserId, Verdict};
+use sluice_engine::{AccountId, Outcome, RequestSpec, Verdict};
 use sluice_storage::Watch;
 
 use super::aside::{self, Fetched, Wanted};
 use super::{Asked, refuse, whole};
-use crate::billing;
 use crate::gateway::Worker;
 use crate::net::Net;
 use crate::protocol::error::ApiError;
@@ -66,7 +64,7 @@ struct Counting<'a, N: Net, S: Watch> {
 impl<N: Net, S: Watch> Counting<'_, N, S> {
     async fn count(&self) -> Result<Bytes, ApiError> {
         let RequestSpec { user, group, platform, model, session, .. } = *self.spec;
-        may_ask(self.worker, user)?;
+        aside::may_ask(self.worker, user)?;
         let full = || ApiError::of(Verdict::UserLineFull, None).expect("it was not served");
         let _place = self.worker.places.take(user).ok_or_else(full)?;
         let wanted = Wanted { group, platform, model, session, excluded: Vec::new() };
@@ -156,16 +154,4 @@ fn told(protocol: Protocol, tokens: u64) -> Bytes {
         Protocol::Gemini => "totalTokens",
     };
     format!("{{\"{name}\":{tokens}}}").into()
-}
-
-/// What the engine would ask of the user, too.
-fn may_ask<N: Net, S: Watch>(worker: &Worker<N, S>, user: UserId) -> Result<(), ApiError> {
-    let directory = worker.driver.directory();
-    let refused = |verdict| ApiError::of(verdict, None).expect("it was not served");
-    let limit = directory.roster.users.get(&user).map(|user| user.limit.normal());
-    if limit.is_none_or(|limit| limit == Limit::Closed) {
-        return Err(refused(Verdict::UserClosed));
-    }
-    let denied = |denial| refused(Verdict::BillingDenied(denial));
-    billing::check(&directory, user).map_err(denied)
 }

@@ -16,6 +16,7 @@ use sluice_storage::Watch;
 use super::aside::{self, Wanted};
 use super::platform::reached;
 use super::{owner, refuse, whole};
+use crate::auth::KeyOwner;
 use crate::directory::model_id;
 use crate::gateway::Worker;
 use crate::net::Net;
@@ -54,17 +55,19 @@ pub(crate) async fn answer<N: Net, S: Watch>(
     asked: &Asked,
     log: &AccessLog,
 ) -> Response<Answer> {
-    let group = match owner(worker, head, log) {
-        Ok(owner) => owner.group,
+    let KeyOwner { user, group } = match owner(worker, head, log) {
+        Ok(owner) => owner,
         Err(error) => return refuse(protocol_of(worker, head, asked, None), &error, log),
     };
     let protocol = protocol_of(worker, head, asked, Some(group));
-    let Some(_place) = log.user().and_then(|user| worker.places.take(user)) else {
-        let full = ApiError::of(Verdict::UserLineFull, None).expect("it was not served");
-        return refuse(protocol, &full, log);
-    };
     let models = Models { worker, head, protocol, forced: asked.forced, group };
-    match aside::unless_closing(worker, models.told(asked.one.as_deref())).await {
+    let told = async {
+        let full = || ApiError::of(Verdict::UserLineFull, None).expect("it was not served");
+        aside::may_ask(worker, user)?;
+        let _place = worker.places.take(user).ok_or_else(full)?;
+        models.told(asked.one.as_deref()).await
+    };
+    match aside::unless_closing(worker, told).await {
         Ok(json) => whole(json, log),
         Err(error) => refuse(protocol, &error, log),
     }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use sluice_engine::trail::Trail;
-use sluice_engine::{Time, UserId, Verdict};
+use sluice_engine::{Time, Verdict};
 
 use crate::auth::KeyOwner;
 use crate::clock::Clock;
@@ -76,11 +76,6 @@ impl Entry {
     /// Who asks.
     pub(crate) fn owner(&self, owner: KeyOwner) {
         self.owner.set(Some(owner));
-    }
-
-    /// Who asks, if that has been said.
-    pub(crate) fn user(&self) -> Option<UserId> {
-        self.owner.get().map(|owner| owner.user)
     }
 
     /// What for.
