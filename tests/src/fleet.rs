@@ -2,6 +2,7 @@
 //! are in the test.
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::future::Future;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub struct FleetPlan {
     accounts: Vec<(String, u32, Behaviour)>,
     settings: String,
     server: String,
+    variables: Vec<(String, OsString)>,
 }
 
 impl FleetPlan {
@@ -48,6 +50,13 @@ impl FleetPlan {
     #[must_use]
     pub fn degraded(mut self, mode: &str) -> Self {
         self.server += &format!("degraded = \"{mode}\"\n");
+        self
+    }
+
+    /// A variable of its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
         self
     }
 
@@ -112,7 +121,11 @@ impl Fleet {
 
     /// The same, with a store at this URL.
     pub async fn gateway_at(&self, name: &str, url: &str) -> Gateway {
-        Gateway::start(&self.program, self.file(name, url)).await
+        Gateway::start(self.program(), self.file(name, url)).await
+    }
+
+    fn program(&self) -> Program {
+        Program { path: self.program.clone(), variables: self.plan.variables.clone() }
     }
 
     /// A configuration file.
@@ -145,7 +158,7 @@ impl Fleet {
     /// Runs a command of the program to its end.
     #[must_use]
     pub fn command(&self, words: &[&str], file: &File) -> Output {
-        let mut command = Command::new(&self.program);
+        let mut command = self.program().command();
         command.args(words).arg("--config").arg(&file.0).output().expect("the program")
     }
 }
@@ -153,10 +166,24 @@ impl Fleet {
 /// A configuration file, in the directory of the redis-server.
 pub struct File(PathBuf);
 
+/// A program and its environment.
+struct Program {
+    path: PathBuf,
+    variables: Vec<(String, OsString)>,
+}
+
+impl Program {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
 /// A gateway that runs. Killed with its handle.
 pub struct Gateway {
     child: Child,
-    program: PathBuf,
+    program: Program,
     file: File,
     address: SocketAddr,
     admin: SocketAddr,
@@ -164,9 +191,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    async fn start(program: &PathBuf, file: File) -> Self {
-        let (child, said, address, admin) = spawn(program, &file).await;
-        let gateway = Self { child, program: program.clone(), file, address, admin, said };
+    async fn start(program: Program, file: File) -> Self {
+        let (child, said, address, admin) = spawn(&program, &file).await;
+        let gateway = Self { child, program, file, address, admin, said };
         gateway.until_ready().await;
         gateway
     }
@@ -269,10 +296,10 @@ impl Drop for Gateway {
 /// Starts the program; returns when it listens.
 #[expect(clippy::zombie_processes, reason = "whoever is given it waits for its end")]
 async fn spawn(
-    program: &PathBuf,
+    program: &Program,
     file: &File,
 ) -> (Child, Arc<Mutex<String>>, SocketAddr, SocketAddr) {
-    let mut command = Command::new(program);
+    let mut command = program.command();
     command.args(["serve", "--config"]).arg(&file.0).stdout(Stdio::null());
     let mut child = command.stderr(Stdio::piped()).spawn().expect("the program");
     let stderr = BufReader::new(child.stderr.take().expect("piped"));

@@ -362,7 +362,9 @@ impl<S: Watch> World<S> {
     }
 }
 
-fn address_of(listener: &Listener) -> SocketAddr {
+/// Where something listens.
+#[must_use]
+pub fn address_of(listener: &Listener) -> SocketAddr {
     TcpNet::local_address(listener).expect("what is bound has an address")
 }
 

@@ -1,6 +1,7 @@
 //! A redis-server of the test's own: in a directory that goes with it, behind a socket in there.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::time::sleep;
 pub struct Redis {
     process: Child,
     directory: PathBuf,
+    options: Vec<String>,
 }
 
 /// How long between two looks at something that takes its time.
@@ -19,12 +21,18 @@ const LOOK: Duration = Duration::from_millis(10);
 impl Redis {
     /// Starts one; `None`, said on standard error, where there is no redis-server.
     pub async fn start(name: &str) -> Option<Self> {
+        Self::start_with(name, &[]).await
+    }
+
+    /// The same, with these options besides.
+    pub async fn start_with(name: &str, options: &[&str]) -> Option<Self> {
+        let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
         let id = std::process::id();
         let directory = std::env::temp_dir().join(format!("sluice-tests-{id}-{name}"));
         fs::create_dir_all(&directory).expect("there is a directory for temporary files");
-        match spawn(&directory) {
+        match spawn(&directory, &options) {
             Ok(process) => {
-                let redis = Self { process, directory };
+                let redis = Self { process, directory, options };
                 redis.until_it_answers().await;
                 Some(redis)
             }
@@ -45,7 +53,7 @@ impl Redis {
     /// Starts it again after a [`kill`](Self::kill): with what [`save`](Self::save) saved, if it was
     /// called, else empty.
     pub async fn restart(&mut self) {
-        self.process = spawn(&self.directory).expect("it has started before");
+        self.process = spawn(&self.directory, &self.options).expect("it has started before");
         self.until_it_answers().await;
     }
 
@@ -110,13 +118,26 @@ impl Redis {
     }
 }
 
-fn spawn(directory: &Path) -> std::io::Result<Child> {
+fn spawn(directory: &Path, options: &[String]) -> std::io::Result<Child> {
+    // A sentinel writes what it knows into it.
+    fs::write(directory.join("conf"), "")?;
     Command::new("redis-server")
+        .arg("conf")
         .args(["--port", "0", "--unixsocket", "socket", "--save", "", "--appendonly", "no"])
+        .args(options)
         .current_dir(directory)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
+}
+
+/// Ports that nobody listens at, all different: a redis-server has to be told its own.
+#[must_use]
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    // All are bound before the first is let go.
+    let bound: Vec<_> = (0..count).map(bind).collect();
+    bound.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
 }
 
 /// Sends a signal to a process that the test has started.
