@@ -13,6 +13,7 @@ use sluice_engine::{AccountId, GroupId, ModelId, Policy, PoolId, UserId};
 use crate::auth::{KeyOwner, Keys};
 use crate::config::{self, Config, ConfigError, Finding, PlatformName};
 use crate::protocol::Protocol;
+use crate::upstream::health::Windows;
 use crate::upstream::target::Target;
 use crate::upstream::tls::Tls;
 
@@ -73,6 +74,8 @@ pub struct Account {
     pub project: Option<String>,
     /// The upstream's name of each model that has another one there.
     pub models: BTreeMap<String, String>,
+    /// What is left of its quotas.
+    pub windows: Windows,
 }
 
 /// The first 8 bytes of the SHA-256 of `parts`, each ended by a zero byte.
@@ -122,6 +125,7 @@ impl Account {
             protocol: account.platform.protocol(),
             project: account.project.clone(),
             models: account.models.clone(),
+            windows: Windows::default(),
         })
     }
 

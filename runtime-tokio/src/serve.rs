@@ -212,7 +212,7 @@ async fn start_on<F: Stores>(
         None => None,
         Some((place, bound)) => {
             let (store, directory) = (stores.open().await?, switch.current());
-            let desk = Desk { store, directory, shared: shared.clone(), phase };
+            let desk = Desk { store, directory, shared: shared.clone(), clock, phase };
             let served = admin::serve::<TcpNet, F::Store>(bound.listener()?, desk);
             drop(tokio::task::spawn_local(served));
             Some(place)

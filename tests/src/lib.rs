@@ -271,6 +271,7 @@ impl<S: Watch> World<S> {
             store: store.clone(),
             directory: current,
             shared: shared.clone(),
+            clock,
             phase: watched,
         };
         drop(tokio::task::spawn_local(admin::serve::<TcpNet, _>(operators, desk)));
@@ -309,9 +310,9 @@ impl<S: Watch> World<S> {
         text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
     }
 
-    /// What operators are shown of the process.
-    pub async fn runtime(&self) -> Value {
-        let request = Request::get("/debug/runtime").body(Full::default());
+    /// What operators are shown at this path.
+    pub async fn look(&self, path: &str) -> Value {
+        let request = Request::get(path).body(Full::default());
         send(self.admin, request.expect("a good request")).await.json().await
     }
 

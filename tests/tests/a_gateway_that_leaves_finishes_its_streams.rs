@@ -128,7 +128,7 @@ fn a_body_that_has_not_come_is_not_waited_for() {
         let head =
             "POST /v1/messages HTTP/1.1\r\nx-api-key: sk-alice\r\ncontent-length: 9\r\n\r\n{";
         client.write_all(head.as_bytes()).await.expect("room");
-        while world.runtime().await["workers"][0]["requests"] != 1 {
+        while world.look("/debug/runtime").await["workers"][0]["requests"] != 1 {
             tokio::task::yield_now().await;
         }
         world.phase.send_replace(Phase::Closing);

@@ -100,7 +100,7 @@ fn that_all_bodies_together_are_too_large() {
         };
         let first = begin(&[b' '; 600]).await;
         // What it announced, and the buffer it is read through.
-        while world.runtime().await["parked_bytes"] != 1400 {
+        while world.look("/debug/runtime").await["parked_bytes"] != 1400 {
             tokio::task::yield_now().await;
         }
         let mut answer = String::new();
@@ -110,7 +110,7 @@ fn that_all_bodies_together_are_too_large() {
             "{answer}"
         );
         drop(first);
-        while world.runtime().await["parked_bytes"] != 0 {
+        while world.look("/debug/runtime").await["parked_bytes"] != 0 {
             tokio::task::yield_now().await;
         }
         world

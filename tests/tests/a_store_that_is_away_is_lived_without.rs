@@ -69,11 +69,11 @@ fn outage(mode: Mode, away: (u16, Vec<u8>), service: &str, asked: (u16, String))
         world.store.inner().away.store(true, Ordering::Relaxed);
         while ready(&world).await != away {}
         assert_eq!(ask(&world).await, asked);
-        assert_eq!(world.runtime().await["workers"][0]["store"], service);
+        assert_eq!(world.look("/debug/runtime").await["workers"][0]["store"], service);
         world.store.inner().away.store(false, Ordering::Relaxed);
         while ready(&world).await != (200, b"ready".to_vec()) {}
         assert_eq!(ask(&world).await.0, 200);
-        let seen = world.runtime().await;
+        let seen = world.look("/debug/runtime").await;
         assert_eq!(seen["workers"][0]["store"], "full");
         assert_eq!(seen["workers"][0]["store_outages"], 1);
         world

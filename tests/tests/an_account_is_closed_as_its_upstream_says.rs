@@ -105,3 +105,21 @@ fn a_key_that_is_called_a_wrong_request_is_the_accounts_fault() {
         world
     });
 }
+
+#[test]
+fn what_is_left_of_its_quotas_is_shown() {
+    let headers = vec![
+        ("anthropic-ratelimit-unified-5h-utilization", "0.5"),
+        ("anthropic-ratelimit-unified-5h-reset", "9999999999"),
+    ];
+    run(plan("anthropic", Fault::Refusal(429, headers, "{}")), async |world| {
+        assert_eq!(world.look("/debug/quotas").await, json!({"quotas": []}));
+        assert_eq!(ask(&world, "anthropic").await.status(), 200);
+        let shown = world.look("/debug/quotas").await["quotas"][0].clone();
+        assert_eq!(shown["account"], "bad");
+        let window = &shown["told"]["windows"][0];
+        assert_eq!((&window["name"], &window["used_pct"]), (&json!("5h"), &json!(50.0)));
+        assert!(window["resets_in_ms"].as_u64() > Some(0));
+        world
+    });
+}

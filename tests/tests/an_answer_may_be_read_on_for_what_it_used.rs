@@ -51,7 +51,7 @@ fn of_a_plain_answer_that_has_not_come_yet() {
             }
         }
         // The gateway has noticed when its only connection is gone.
-        while world.runtime().await["workers"][0]["connections"] != 0 {}
+        while world.look("/debug/runtime").await["workers"][0]["connections"] != 0 {}
         hold.add_permits(1);
         world.until_quiet().await;
         let line = &world.access_log()[0];

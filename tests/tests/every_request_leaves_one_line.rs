@@ -24,7 +24,7 @@ fn fields(line: &Value, names: &[&str]) -> Value {
 
 /// Returns when no request is left in the gateway, also none that never came before the engine.
 async fn until_nobody_asks(world: &World) {
-    while world.runtime().await["workers"][0]["requests"] != 0 {
+    while world.look("/debug/runtime").await["workers"][0]["requests"] != 0 {
         tokio::task::yield_now().await;
     }
 }
@@ -118,7 +118,7 @@ fn of_one_whose_head_is_not_understood() {
             let mut answer = Vec::new();
             client.read_to_end(&mut answer).await.expect("an answer");
             assert!(answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes()));
-            while world.runtime().await["workers"][0]["connections"] != 0 {
+            while world.look("/debug/runtime").await["workers"][0]["connections"] != 0 {
                 tokio::task::yield_now().await;
             }
             let log = world.access_log();
@@ -140,7 +140,7 @@ fn of_one_whose_client_vanishes_wherever_it_is() {
         let head =
             "POST /v1/messages HTTP/1.1\r\nx-api-key: sk-alice\r\ncontent-length: 9\r\n\r\n{";
         client.write_all(head.as_bytes()).await.expect("room");
-        while world.runtime().await["workers"][0]["requests"] != 1 {
+        while world.look("/debug/runtime").await["workers"][0]["requests"] != 1 {
             tokio::task::yield_now().await;
         }
         drop(client);
@@ -194,7 +194,7 @@ fn of_each_of_many() {
         assert_eq!(vanished.get(), 40);
         until_nobody_asks(&world).await;
         assert_eq!(world.access_log().len(), 200);
-        let view = world.runtime().await;
+        let view = world.look("/debug/runtime").await;
         let names = ["phase", "access_log_lost", "parked_bytes"];
         assert_eq!(fields(&view, &names), json!(["serving", 0, 0]));
         world

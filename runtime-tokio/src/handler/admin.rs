@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use sluice_engine::ledger::LineView;
 use sluice_engine::ledger::history::Line;
 use sluice_engine::store::Limit;
-use sluice_engine::{GateId, LeaseId, ModelId};
+use sluice_engine::{GateId, LeaseId, ModelId, Time};
 use sluice_storage::Watch;
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::gateway::{ACCEPT_PAUSE, Phase};
 use crate::net::Net;
@@ -34,6 +35,8 @@ pub struct Desk<S> {
     pub directory: watch::Receiver<Arc<Directory>>,
     /// What the workers share.
     pub shared: Arc<Shared>,
+    /// The workers' clock.
+    pub clock: Clock,
     /// How far the gateway's end has come.
     pub phase: watch::Receiver<Phase>,
 }
@@ -77,7 +80,10 @@ async fn handle<S: Watch>(request: &Request<Incoming>, desk: &Desk<S>) -> Respon
             view["config"] = desk.directory.borrow().version().into();
             (200, view.to_string())
         }
-        (_, "/debug/gates" | "/debug/runtime") => (
+        (&Method::GET, "/debug/quotas") => {
+            (200, quotas(&desk.directory.borrow(), desk.clock.now()).to_string())
+        }
+        (_, "/debug/gates" | "/debug/runtime" | "/debug/quotas") => (
             405,
             ApiError::new(405, "invalid_request_error", "Method not allowed")
                 .to_json(Protocol::Anthropic),
@@ -113,6 +119,15 @@ pub fn gates(view: &[LineView], directory: &Directory) -> Value {
         })
     };
     json!({"gates": view.iter().map(one).collect::<Vec<_>>()})
+}
+
+/// What is left of the quotas of each account whose upstream has told.
+fn quotas(directory: &Directory, now: Time) -> Value {
+    let accounts = directory.accounts.values().filter_map(|account| {
+        let told = account.windows.shown(now)?;
+        Some(json!({"account": account.name, "told": told}))
+    });
+    json!({"quotas": accounts.collect::<Vec<_>>()})
 }
 
 fn lease_name(lease: LeaseId) -> String {

@@ -133,6 +133,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             .get(headers::upstream_id(account.protocol))
             .and_then(|id| id.to_str().ok());
         self.asked.log.upstream_id(id.map(str::to_owned));
+        account.windows.note(account.protocol, head.headers(), self.worker.driver.clock.now());
         if !head.status().is_success() {
             return Ok(self.refused(account, bridge, &head, exchange, total).await);
         }

@@ -16,6 +16,9 @@ use crate::protocol::duration;
 
 mod calendar;
 mod google;
+mod windows;
+
+pub use windows::Windows;
 
 /// The longest that a burst is believed to last.
 const BURST_MAX: Span = Span::from_secs(3_600);
