@@ -12,6 +12,7 @@ use sluice_engine::{
 };
 
 use crate::redis::Redis;
+use crate::resp::Connection;
 use crate::server::Server;
 
 const REQUESTS: u64 = 20_000;
@@ -24,8 +25,8 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 900000)
 if redis.call('ZCARD', KEYS[1]) >= 1000000 then return 0 end
 redis.call('ZADD', KEYS[1], now, ARGV[1]) redis.call('EXPIRE', KEYS[1], 900) return 1";
 
-fn accounts() -> Define {
-    let ids: Vec<AccountId> = (1..=20).map(AccountId).collect();
+fn accounts(count: u64) -> Define {
+    let ids: Vec<AccountId> = (1..=count).map(AccountId).collect();
     let def = |id: &AccountId| AccountDef {
         account: *id,
         limit: Limit::Slots(1_000_000),
@@ -73,12 +74,10 @@ fn measure_any(redis: &mut Redis, what: &str, requests: Range<u64>, run: impl Fn
     eprintln!("{what:>22}: {us} µs, {:>4} bytes", more / count as i64);
 }
 
-#[test]
-#[ignore = "a measurement"]
-fn costs() {
-    let Some(server) = Server::start("costs", &[]) else { return };
-    let mut redis = Redis::new(&server, |text| text);
-    redis.apply(NOW, &StoreOp::Define(accounts())).expect("it answers");
+/// A server with so many accounts, and a node that has joined.
+fn begun(server: &Server, count: u64) -> (Redis, NodeId) {
+    let mut redis = Redis::new(server, |text| text);
+    redis.apply(NOW, &StoreOp::Define(accounts(count))).expect("it answers");
     let join = StoreOp::Join {
         instance: Instance("one".into()),
         replaces: None,
@@ -88,6 +87,87 @@ fn costs() {
     let Ok((StoreReply::Joined { node, .. }, _)) = redis.apply(NOW, &join) else {
         panic!("nobody else has this name");
     };
+    (redis, node)
+}
+
+fn survey(model: ModelId) -> StoreOp {
+    StoreOp::Survey { pool: PoolId(1), model, session: None, excluded: Vec::new(), best: 8 }
+}
+
+fn any(model: ModelId) -> Want {
+    Want::Pool {
+        pool: PoolId(1),
+        model,
+        best: [AccountId(1)].into_iter().collect(),
+        excluded: Vec::new(),
+        line_max: Some(20),
+    }
+}
+
+/// The server's processor time for each of these questions, in µs; so many clients ask at once.
+fn us_each(
+    redis: &mut Redis,
+    clients: &mut [Connection],
+    asked: impl IntoIterator<Item = Vec<String>>,
+) -> f64 {
+    let asked: Vec<_> = asked.into_iter().collect();
+    let before = redis.cpu_secs();
+    for round in asked.chunks(clients.len()) {
+        for (client, words) in clients.iter_mut().zip(round) {
+            client.tell(words).expect("it listens");
+        }
+        for client in &mut clients[..round.len()] {
+            client.hear().expect("it answers");
+        }
+    }
+    (redis.cpu_secs() - before) * 1e6 / asked.len() as f64
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn throughput() {
+    for count in [3, 100] {
+        let Some(server) = Server::start(&format!("throughput-{count}"), &[]) else { return };
+        let (mut redis, node) = begun(&server, count);
+        let open = |_| Connection::open(&server.socket()).expect("the server listens");
+        let mut clients: Vec<_> = (0..50).map(open).collect();
+        let (digest, model) = (redis.load(PLAIN), ModelId(u64::MAX / 3));
+        for first in (1..=5).map(|n| n << 40) {
+            let all = first..first + REQUESTS;
+            let plain = |n: u64| {
+                ["EVALSHA", &digest, "1", "slots", &n.to_string()].map(str::to_owned).to_vec()
+            };
+            let plain = us_each(&mut redis, &mut clients, all.clone().map(plain));
+            redis.ask(&["DEL", "slots"]);
+            let mut of = |op: &dyn Fn(u64) -> StoreOp| {
+                let asked: Vec<_> = all.clone().map(|n| redis.asked(NOW, &op(n))).collect();
+                us_each(&mut redis, &mut clients, asked)
+            };
+            let user_enters = of(&|n| enter(node, n, 0, user(n, Limit::Slots(3))));
+            let surveys = of(&|_| survey(model));
+            let enters = of(&|n| enter(node, n, 1, any(model)));
+            let leaves = of(&|n| leave(node, n, 1));
+            let user_leaves = of(&|n| leave(node, n, 0));
+            let mix = (user_enters + surveys + enters + leaves + user_leaves) / 5.0;
+            eprintln!(
+                "{count} accounts: plain {plain:.1} µs; account Enter {:.0} %, Leave {:.0} %, \
+                 user Enter {:.0} %, Leave {:.0} %, Survey {:.0} %, the mix {:.0} % of its rate",
+                100.0 * plain / enters,
+                100.0 * plain / leaves,
+                100.0 * plain / user_enters,
+                100.0 * plain / user_leaves,
+                100.0 * plain / surveys,
+                100.0 * plain / mix,
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn costs() {
+    let Some(server) = Server::start("costs", &[]) else { return };
+    let (mut redis, node) = begun(&server, 20);
     let first = 1 << 40;
     let digest = redis.load(PLAIN);
     measure_any(&mut redis, "a plain slot script", first..first + REQUESTS, |redis, request| {
@@ -95,23 +175,10 @@ fn costs() {
     });
     let all = first..first + REQUESTS;
     let model = ModelId(u64::MAX / 3);
-    let any = Want::Pool {
-        pool: PoolId(1),
-        model,
-        best: [AccountId(1)].into_iter().collect(),
-        excluded: Vec::new(),
-        line_max: Some(20),
-    };
     let own = |request: u64| enter(node, request, 0, user(request, Limit::Slots(3)));
     measure(&mut redis, "Enter, user", all.clone(), own);
-    measure(&mut redis, "Enter, account", all.clone(), |r| enter(node, r, 1, any.clone()));
-    measure(&mut redis, "Survey of 20", all.clone(), |_| StoreOp::Survey {
-        pool: PoolId(1),
-        model,
-        session: None,
-        excluded: Vec::new(),
-        best: 8,
-    });
+    measure(&mut redis, "Enter, account", all.clone(), |r| enter(node, r, 1, any(model)));
+    measure(&mut redis, "Survey of 20", all.clone(), |_| survey(model));
     measure(&mut redis, "Leave, account", all.clone(), |r| leave(node, r, 1));
     measure(&mut redis, "Leave, user", all, |r| leave(node, r, 0));
     let waits = |request: u64| enter(node, request, 0, user(request / 20, Limit::Slots(1)));

@@ -121,10 +121,27 @@ impl Redis {
         now: Time,
         args: &[String],
     ) -> Result<Vec<String>, String> {
-        let time = format!("{CELL}{}", now.0);
-        let mut words = vec!["EVALSHA", &self.digests[&script], "2", CELL, &time];
-        words.extend(args.iter().map(String::as_str));
+        let words = self.words(script, now, args);
         self.connection.ask(&words).map_err(|error| format!("{script:?}: {error}"))
+    }
+
+    fn words(&self, script: Script, now: Time, args: &[String]) -> Vec<String> {
+        let (digest, time) = (self.digests[&script].clone(), format!("{CELL}{}", now.0));
+        let begin = ["EVALSHA".into(), digest, "2".into(), CELL.into(), time];
+        begin.into_iter().chain(args.iter().cloned()).collect()
+    }
+
+    /// How this operation is asked for.
+    pub(crate) fn asked(&self, now: Time, op: &StoreOp) -> Vec<String> {
+        let (script, args) = encode(op);
+        self.words(script, now, &args)
+    }
+
+    /// Processor time of the server so far, in seconds.
+    pub(crate) fn cpu_secs(&mut self) -> f64 {
+        let info = self.connection.ask(&["INFO", "cpu"]).expect("it tells");
+        let spent = |name| field(&info[0], name).parse::<f64>().expect("it is a number");
+        spent("used_cpu_sys:") + spent("used_cpu_user:")
     }
 
     fn heard(&mut self) -> Result<Vec<Grant>, String> {

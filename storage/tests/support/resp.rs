@@ -15,13 +15,18 @@ impl Connection {
     /// # Errors
     /// The connection's, or what Redis answers as an error.
     pub(crate) fn ask<T: AsRef<str>>(&mut self, words: &[T]) -> Result<Vec<String>, Error> {
+        self.tell(words)?;
+        self.hear()
+    }
+
+    /// Asks, and leaves the answer to be [heard](Self::hear) later.
+    pub(crate) fn tell<T: AsRef<str>>(&mut self, words: &[T]) -> Result<(), Error> {
         let mut bytes = format!("*{}\r\n", words.len());
         for word in words {
             let word = word.as_ref();
             bytes.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
-        self.0.get_mut().write_all(bytes.as_bytes())?;
-        self.hear()
+        self.0.get_mut().write_all(bytes.as_bytes())
     }
 
     /// The next answer, or message that was pushed.
