@@ -13,6 +13,7 @@ use sluice_engine::{AccountId, GroupId, ModelId, Policy, PoolId, UserId};
 use crate::auth::{KeyOwner, Keys};
 use crate::config::{self, Config, ConfigError, Finding, PlatformName};
 use crate::protocol::Protocol;
+use crate::upstream::access::Credential;
 use crate::upstream::target::Target;
 use crate::upstream::tls::Tls;
 
@@ -65,6 +66,8 @@ pub struct Account {
     pub endpoint: Endpoint,
     /// What requests to it have in common.
     pub target: Target,
+    /// What it is asked with.
+    pub credential: Arc<Credential>,
     /// The way there. Without it, directly; if it fails, nothing is sent another way.
     pub proxy: Option<Proxy>,
     /// What it speaks.
@@ -114,9 +117,11 @@ pub fn model_id(name: &str) -> ModelId {
 impl Account {
     fn new(account: &config::Account) -> Result<Self, (&'static str, String)> {
         let proxy = account.proxy.as_ref().map(Proxy::parse).transpose();
+        let credential = Credential::key(account.upstream(), &account.api_key);
         Ok(Self {
             name: account.name.clone(),
-            target: Target::new(account.upstream(), &account.base_url, &account.api_key)?,
+            target: Target::new(account.upstream(), &account.base_url)?,
+            credential: Arc::new(credential.map_err(|why| ("api_key", why))?),
             endpoint: account.base_url.clone(),
             proxy: proxy.map_err(|why| ("proxy", why))?,
             protocol: account.platform.protocol(),

@@ -1,5 +1,6 @@
 //! The upstream's side: connections, attempts, and what their ends mean.
 
+pub mod access;
 pub(crate) mod bridge;
 pub mod classify;
 pub(crate) mod connect;

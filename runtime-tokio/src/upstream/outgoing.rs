@@ -10,8 +10,8 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Version};
 
+use super::access::Access;
 use super::headers;
-use super::target::Target;
 use crate::protocol::Protocol;
 
 /// Bytes of a usual head, so that it needs not grow.
@@ -22,7 +22,6 @@ const HEAD_BYTES_USUAL: usize = 1024;
 pub(crate) struct Outgoing<'a> {
     pub(crate) method: Method,
     pub(crate) protocol: Protocol,
-    pub(crate) target: &'a Target,
     /// What the client sent.
     pub(crate) client: &'a HeaderMap,
     pub(crate) path: Cow<'a, str>,
@@ -31,15 +30,15 @@ pub(crate) struct Outgoing<'a> {
 
 impl Outgoing<'_> {
     /// What comes before the body in HTTP/1.1.
-    pub(crate) fn http1_head(&self) -> Bytes {
-        let target = self.target;
+    pub(crate) fn http1_head(&self, access: &Access<'_>) -> Bytes {
         let mut head = Vec::with_capacity(HEAD_BYTES_USUAL);
         for part in [self.method.as_str(), " ", &*self.path, " HTTP/1.1\r\n"] {
             head.extend_from_slice(part.as_bytes());
         }
         let length = HeaderValue::from(self.body.len());
-        let (credential, secret) = &target.credential;
-        let own = [(&HOST, &target.host), (credential, secret), (&CONTENT_LENGTH, &length)];
+        let (credential, secret) = access.header();
+        let host = &access.account.target.host;
+        let own = [(&HOST, host), (credential, secret), (&CONTENT_LENGTH, &length)];
         for (name, value) in own.into_iter().chain(headers::up(self.protocol, self.client)) {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 head.extend_from_slice(part);
@@ -50,17 +49,17 @@ impl Outgoing<'_> {
     }
 
     /// All of it, as HTTP/2 has it.
-    pub(crate) fn http2(&self) -> Request<Full<Bytes>> {
+    pub(crate) fn http2(&self, access: &Access<'_>) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
-        let uri = format!("{}{}", self.target.origin, self.path).parse();
+        let uri = format!("{}{}", access.account.target.origin, self.path).parse();
         *request.uri_mut() = uri.expect("an origin and a path of plain characters");
         *request.version_mut() = Version::HTTP_2;
         let headers = request.headers_mut();
         for (name, value) in headers::up(self.protocol, self.client) {
             headers.append(name.clone(), value.clone());
         }
-        let (credential, secret) = self.target.credential.clone();
+        let (credential, secret) = access.header().clone();
         headers.insert(credential, secret);
         request
     }
