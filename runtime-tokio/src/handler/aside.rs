@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::Response;
+use hyper::{Response, StatusCode};
 use sluice_engine::roster::Platform;
 use sluice_engine::store::{HomeState, StoreOp, StoreReply, Surveyed};
 use sluice_engine::{AccountId, Attempt, GroupId, ModelId, Outcome, SessionKey, Verdict};
 use sluice_storage::Watch;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
 use crate::directory::Account;
@@ -20,6 +20,7 @@ use crate::net::Net;
 use crate::protocol::error::ApiError;
 use crate::upstream::access::Access;
 use crate::upstream::bridge::Bridge;
+use crate::upstream::health::lacks_scope;
 use crate::upstream::outgoing::Outgoing;
 use crate::upstream::pool::NoAnswer;
 
@@ -108,7 +109,25 @@ pub(super) async fn fetch<'a, N: Net, S: Watch>(
     bytes_max: usize,
 ) -> Result<Fetched<'a>, Outcome> {
     let by = Clock::after(TIME_MAX.min(worker.total_timeout));
-    let access = Access::to(id, account);
+    let access = Access::to(worker, id, account, by).await?;
+    let fetched = fetch_with(worker, access, request, by, bytes_max).await?;
+    let Fetched { head, body, .. } = &fetched;
+    if head.status() != StatusCode::UNAUTHORIZED || lacks_scope(head.headers(), body) {
+        return Ok(fetched);
+    }
+    match fetched.access.renewed(worker, by).await {
+        Some(renewed) => fetch_with(worker, renewed, request, by, bytes_max).await,
+        None => Ok(fetched),
+    }
+}
+
+async fn fetch_with<'a, N: Net, S: Watch>(
+    worker: &Worker<N, S>,
+    access: Access<'a>,
+    request: &Outgoing<'_>,
+    by: Instant,
+    bytes_max: usize,
+) -> Result<Fetched<'a>, Outcome> {
     let (head, mut exchange) =
         worker.pool.send(&access, request, by).await.map_err(|why| match why {
             NoAnswer::Connect => Outcome::Unreachable,
@@ -126,7 +145,7 @@ pub(super) async fn fetch<'a, N: Net, S: Watch>(
             Err(_) => return Err(Outcome::ServerError { status: 504 }),
         }
     }
-    worker.pool.keep(id, account, exchange);
+    worker.pool.keep(access.id, access.account, exchange);
     Ok(Fetched { access, head, body: body.freeze() })
 }
 

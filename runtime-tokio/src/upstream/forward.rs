@@ -112,7 +112,27 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
     }
 
+    /// Asks, and once more with another access token if the upstream has refused the first.
     async fn go(&self, total: Instant) -> Result<End, CutOff> {
+        let mut access = match Access::to(self.worker, self.id, self.account, total).await {
+            Ok(access) => access,
+            Err(outcome) => return Ok(outcome.into()),
+        };
+        let mut again = true;
+        loop {
+            let end = self.ask(&access, total).await?;
+            if !(again && end.outcome == Outcome::Unauthorized { status: 401 }) {
+                return Ok(end);
+            }
+            match access.renewed(self.worker, total).await {
+                Some(renewed) => access = renewed,
+                None => return Ok(end),
+            }
+            again = false;
+        }
+    }
+
+    async fn ask(&self, access: &Access<'_>, total: Instant) -> Result<End, CutOff> {
         let account = self.account;
         let Some(bridge) = Bridge::between(self.asked.protocol, account) else {
             debug_assert!(false, "no pool has an account that its clients have no way to");
@@ -122,7 +142,6 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             Ok(body) => body,
             Err(refusal) => return Ok(End::unsent(refusal)),
         };
-        let access = &Access::to(self.id, account);
         let (head, exchange) = match self.send(access, body, total).await {
             Ok(answered) => answered,
             Err(NoAnswer::Connect) => return Ok(Outcome::Unreachable.into()),

@@ -10,6 +10,7 @@ pub(crate) mod headers;
 pub mod health;
 pub(crate) mod http1;
 pub(crate) mod link;
+pub mod oauth;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
 pub mod redact;

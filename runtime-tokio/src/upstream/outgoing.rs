@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Version};
 
 use super::access::Access;
-use super::headers;
+use super::headers::{self, BETA};
 use crate::protocol::Protocol;
 
 /// Bytes of a usual head, so that it needs not grow.
@@ -36,10 +36,10 @@ impl Outgoing<'_> {
             head.extend_from_slice(part.as_bytes());
         }
         let length = HeaderValue::from(self.body.len());
-        let (credential, secret) = access.header();
         let host = &access.account.target.host;
-        let own = [(&HOST, host), (credential, secret), (&CONTENT_LENGTH, &length)];
-        for (name, value) in own.into_iter().chain(headers::up(self.protocol, self.client)) {
+        let own = [(&HOST, host), (&CONTENT_LENGTH, &length)];
+        let beta = self.beta(access);
+        for (name, value) in own.into_iter().chain(self.headers(access, beta.as_ref())) {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 head.extend_from_slice(part);
             }
@@ -56,11 +56,27 @@ impl Outgoing<'_> {
         *request.uri_mut() = uri.expect("an origin and a path of plain characters");
         *request.version_mut() = Version::HTTP_2;
         let headers = request.headers_mut();
-        for (name, value) in headers::up(self.protocol, self.client) {
+        let beta = self.beta(access);
+        for (name, value) in self.headers(access, beta.as_ref()) {
             headers.append(name.clone(), value.clone());
         }
-        let (credential, secret) = access.header().clone();
-        headers.insert(credential, secret);
         request
+    }
+
+    /// What `anthropic-beta` says, if that is not what the client says.
+    fn beta(&self, access: &Access<'_>) -> Option<HeaderValue> {
+        access.beta().map(|feature| headers::betas_with(feature, self.client))
+    }
+
+    /// What both versions have.
+    fn headers<'h>(
+        &'h self,
+        access: &'h Access<'_>,
+        beta: Option<&'h HeaderValue>,
+    ) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
+        let (credential, secret) = access.header();
+        let passed = headers::up(self.protocol, self.client);
+        let passed = passed.filter(move |(name, _)| beta.is_none() || **name != BETA);
+        [(credential, secret)].into_iter().chain(beta.map(|beta| (&BETA, beta))).chain(passed)
     }
 }

@@ -84,6 +84,16 @@ impl<N: Net> Pool<N> {
         self.kept.borrow_mut().retain(|id, _| stays(id));
     }
 
+    /// For connections that are made beside.
+    pub(crate) const fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// How long one may take to come about.
+    pub(crate) const fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
     /// Whether connections of this account, as it was known to somebody, are those that are kept.
     fn is_current(&self, id: AccountId, account: &Account) -> bool {
         let directory = self.directory.borrow();
