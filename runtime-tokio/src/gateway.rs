@@ -94,6 +94,8 @@ pub struct Worker<N: Net, S: Watch> {
     pub(crate) total_timeout: Duration,
     patience: Patience,
     connections_max: usize,
+    /// Renewals of access tokens that are under way.
+    pub(crate) renewals: Cell<usize>,
     /// What the names of its requests begin with.
     id_prefix: String,
     minted: Cell<u64>,
@@ -144,6 +146,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
             },
             connections_max: limits.connections_max.div_ceil(config.server.workers),
             config,
+            renewals: Cell::new(0),
             minted: Cell::new(0),
             phase,
             phase_changed: Notify::new(),
@@ -229,10 +232,10 @@ impl<N: Net, S: Watch> Worker<N, S> {
         }
     }
 
-    /// Returns when all connections have ended, and what goes on after its client has left.
+    /// Returns when all connections have ended, and what goes on without a client.
     async fn all_served(&self, connections: &mut JoinSet<()>) {
         self.all_ended(connections).await;
-        while self.driver.live_requests() > 0 {
+        while self.driver.live_requests() > 0 || self.renewals.get() > 0 {
             sleep(GIVING_BACK_LOOK).await;
         }
     }
@@ -243,9 +246,11 @@ impl<N: Net, S: Watch> Worker<N, S> {
         }
     }
 
-    /// Returns when nothing is owed to the store any more.
+    /// Returns when nothing is owed to the store any more, and no token is still to come: one that was
+    /// exchanged for another must not be lost.
     async fn given_back(&self) {
-        while self.driver.live_requests() > 0 || self.driver.owed() > 0 {
+        let driver = &self.driver;
+        while driver.live_requests() > 0 || driver.owed() > 0 || self.renewals.get() > 0 {
             sleep(GIVING_BACK_LOOK).await;
         }
     }
