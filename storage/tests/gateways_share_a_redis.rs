@@ -164,6 +164,38 @@ async fn scripts_that_the_server_has_forgotten_are_sent_again() {
 }
 
 #[tokio::test]
+async fn what_fails_in_a_script_is_not_sent_again() {
+    let Some(server) = Server::start("full", &[]) else { return };
+    let store = connect(&server).await;
+    let (node, _) = join(&store, "one", None).await;
+    assert_eq!(store.view(), None, "it cannot be told at once");
+    ask(&server, &["CONFIG", "SET", "maxmemory", "1"]);
+    ask(&server, &["CONFIG", "RESETSTAT"]);
+    assert_eq!(store.run(enter(node, 1, 1)).await, Err(StoreFault::Unknown));
+    let run = ask(&server, &["INFO", "commandstats"]).concat();
+    assert!(run.contains("cmdstat_evalsha:calls=1,") && !run.contains("cmdstat_eval:"), "{run}");
+}
+
+#[tokio::test]
+async fn a_store_that_is_dropped_leaves_no_connection() {
+    let Some(server) = Server::start("dropped", &[]) else { return };
+    let others = || {
+        let clients = ask(&server, &["CLIENT", "LIST"]).concat();
+        clients.lines().filter(|client| !client.contains("cmd=client|list")).count()
+    };
+    let store = connect(&server).await;
+    assert_eq!(others(), 2, "one for operations, one for grants");
+    drop(store);
+    for _ in 0..500 {
+        if others() == 0 {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} connections are left", others());
+}
+
+#[tokio::test]
 async fn what_comes_too_late_may_have_been_applied_and_was() {
     let Some(server) = Server::start("paused", &[]) else { return };
     let store = connect(&server).await;
