@@ -161,6 +161,8 @@ mod tests {
         let heard = heard.lock().expect("no panic");
         assert_eq!(heard.len(), 1);
         assert_eq!((heard[0].0, heard[0].1.lease.node), ("two", two));
+        let view = store.view().expect("it is here");
+        assert_eq!((view[0].held[0].0.node, view[0].held.len()), (two, 1));
     }
 
     #[test]

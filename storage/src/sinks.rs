@@ -49,3 +49,40 @@ impl Sinks {
         instance.and_then(|instance| self.by_instance.get(instance)).cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use sluice_engine::{AccountId, Attempt, GateId, LeaseId, RequestId};
+
+    use super::*;
+
+    fn grant(node: NodeId) -> Grant {
+        let lease = LeaseId { node, request: RequestId(1), attempt: Attempt(0) };
+        Grant { lease, gate: GateId::Account(AccountId(1)) }
+    }
+
+    #[test]
+    fn a_grant_goes_to_the_instance_that_its_node_is_now() {
+        let (one, two) = (Instance("one".into()), Instance("two".into()));
+        let heard: Arc<Mutex<Vec<&str>>> = Arc::default();
+        let mut sinks = Sinks::default();
+        for (instance, name) in [(&one, "one"), (&two, "two")] {
+            let heard = heard.clone();
+            let sink: GrantSink = Arc::new(move |_| heard.lock().expect("no panic").push(name));
+            sinks.subscribe(instance.clone(), sink);
+        }
+        assert_eq!(sinks.join(one.clone(), NodeId(1)), []);
+        assert_eq!(sinks.join(two, NodeId(2)), []);
+        assert_eq!(sinks.join(one, NodeId(3)), [NodeId(1)], "it is another node now");
+        assert_eq!(sinks.nodes(), [NodeId(2), NodeId(3)]);
+        assert!(sinks.of(grant(NodeId(1))).is_none(), "that node is gone");
+        for node in [2, 3] {
+            sinks.of(grant(NodeId(node))).expect("it is somebody")(grant(NodeId(node)));
+        }
+        assert_eq!(*heard.lock().expect("no panic"), ["two", "one"]);
+        sinks.forget_nodes();
+        assert!(sinks.nodes().is_empty() && sinks.of(grant(NodeId(2))).is_none());
+    }
+}
