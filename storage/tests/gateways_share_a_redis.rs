@@ -206,7 +206,8 @@ async fn scripts_that_the_server_has_forgotten_are_sent_again() {
 #[tokio::test]
 async fn what_fails_in_a_script_is_not_sent_again() {
     let Some(server) = Server::start("full", &[]) else { return };
-    let store = connect(&server).await;
+    let patient = Options { timeout: Duration::from_secs(10), ..Options::default() };
+    let store = RedisStore::connect(&url(&server), patient).await.expect("it answers");
     let (node, _) = join(&store, "one", None).await;
     assert_eq!(store.view(), None, "it cannot be told at once");
     ask(&server, &["CONFIG", "SET", "maxmemory", "1"]);
