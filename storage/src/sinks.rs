@@ -1,6 +1,7 @@
 //! Who is told of which node's grants.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sluice_engine::NodeId;
 use sluice_engine::store::{Grant, Instance};
@@ -44,10 +45,26 @@ impl Sinks {
     }
 
     /// Where a grant goes, to be called when no lock is held.
-    pub(crate) fn of(&self, grant: Grant) -> Option<GrantSink> {
+    fn of(&self, grant: Grant) -> Option<GrantSink> {
         let instance = self.by_node.get(&grant.lease.node);
         instance.and_then(|instance| self.by_instance.get(instance)).cloned()
     }
+}
+
+/// Tells whom they concern of these grants. No lock is held while a sink is called.
+pub(crate) fn push(sinks: &Mutex<Sinks>, grants: &[Grant]) {
+    for &grant in grants {
+        let sink = held(sinks).of(grant);
+        if let Some(sink) = sink {
+            sink(grant);
+        }
+    }
+}
+
+/// What is behind a lock. Serving on is better than refusing everybody, even if whoever held it has
+/// panicked.
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -14,13 +14,13 @@ mod shares;
 mod stand_in;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use sluice_engine::ledger::LineView;
-use sluice_engine::store::{Grant, Instance};
+use sluice_engine::store::Instance;
 use sluice_engine::{NodeId, StoreFault, StoreOp, StoreReply, Time};
 
-use crate::sinks::Sinks;
+use crate::sinks::{Sinks, held, push};
 use crate::{Condition, GrantSink, Service, Store, Watch};
 use breaker::Breaker;
 pub use breaker::{Circuit, Thresholds};
@@ -228,18 +228,8 @@ impl<S: Watch> Degraded<S> {
             held(&self.sinks).join(instance, *node);
         }
         drop(state);
-        self.push(&grants);
+        push(&self.sinks, &grants);
         reply
-    }
-
-    /// No lock is held while a sink is called.
-    fn push(&self, grants: &[Grant]) {
-        for &grant in grants {
-            let sink = held(&self.sinks).of(grant);
-            if let Some(sink) = sink {
-                sink(grant);
-            }
-        }
     }
 
     /// Sends the operation to see whether the store is back.
@@ -323,11 +313,6 @@ impl<S: Watch> Watch for Degraded<S> {
         let over_share = state.over_share + running;
         Condition { service, outages: state.outages, over_share }
     }
-}
-
-/// Nothing that is done under these locks can break off half done.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -16,11 +16,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::Space;
 use super::decode::decode_grant;
 use super::text::parse_id;
 use super::url::RedisUrl;
-use super::{Space, held};
-use crate::sinks::Sinks;
+use crate::sinks::{Sinks, held, push};
 
 /// How a store is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,10 +274,7 @@ pub(super) async fn hand_on(subscriber: SubscriberClient, sinks: Arc<Mutex<Sinks
         match messages.recv().await {
             Ok(message) => {
                 if let Some(grant) = grant(&message) {
-                    let sink = held(&sinks).of(grant);
-                    if let Some(sink) = sink {
-                        sink(grant);
-                    }
+                    push(&sinks, &[grant]);
                 }
             }
             Err(RecvError::Lagged(_)) => {}
