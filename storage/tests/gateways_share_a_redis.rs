@@ -285,7 +285,7 @@ async fn grants_are_listened_to_again_after_a_reconnect() {
     let store = connect(&server).await;
     let mut grants = listen(&store, "one");
     let (node, _) = join(&store, "one", None).await;
-    let channel = format!("{{sluice}}:grant:d{:x}", node.0);
+    let channel = format!("{{sluice}}:2:grant:d{:x}", node.0);
     for request in [1, 2] {
         assert!(store.run(enter(node, request, 1)).await.is_ok());
     }

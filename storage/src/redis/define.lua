@@ -2,15 +2,22 @@
 -- ARGV: version, whether the discipline is `Settle`, the seven numbers of the health fold, how many
 -- accounts; of each, by id, id, limit (-1 for none), priority, OAuth; of each pool, by id, id, whether
 -- it prefers OAuth, how many members, their ids in order.
+local function known_accounts()
+    local names = {}
+    for _, name in ipairs(call('HKEYS', P .. 'g')) do
+        if string.sub(name, 1, 1) == 'a' then names[#names + 1] = name end
+    end
+    read_gates(names)
+    return names
+end
+
 local function define_accounts(count_of)
-    local known = call('HKEYS', P .. 'a')
     local defs = {}
-    for n = 0, count_of - 1 do defs[ARGV[11 + 4 * n]] = true end
-    read_accounts(known)
-    for _, account in ipairs(known) do
-        if not defs[account] then
-            local gate = gate_of('a' .. account)
-            gate.listed, gate.limit, changed['a' .. account] = false, 0, true
+    for n = 0, count_of - 1 do defs['a' .. ARGV[11 + 4 * n]] = true end
+    for _, name in ipairs(known_accounts()) do
+        if not defs[name] then
+            local gate = gate_of(name)
+            gate.listed, gate.limit, changed[name] = false, 0, true
         end
     end
     for n = 0, count_of - 1 do
@@ -26,8 +33,8 @@ local function define_pools(at)
     for _, id in ipairs(call('HKEYS', P .. 'p')) do
         pool_of(id).members, pools_changed[id] = {}, true
     end
-    for _, account in ipairs(call('HKEYS', P .. 'a')) do
-        gate_of('a' .. account).pools, changed['a' .. account] = '', true
+    for _, name in ipairs(known_accounts()) do
+        gate_of(name).pools, changed[name] = '', true
     end
     while ARGV[at] do
         local id, members = ARGV[at], {}
@@ -36,7 +43,7 @@ local function define_pools(at)
             local name = 'a' .. ARGV[n]
             local gate = make_gate(name)
             gate.pools, changed[name] = (gate.pools == '' and ' ' or gate.pools) .. id .. ' ', true
-            members[#members + 1] = ARGV[n]
+            members[#members + 1] = name
         end
         pool.prefer_oauth, pool.members = ARGV[at + 1] == '1', members
         pools_changed[id] = true
@@ -58,10 +65,10 @@ end
 
 local function define()
     local kept = call('GET', P .. 'roster')
-    if ARGV[1] <= (kept and unpacked(kept)[1] or NO_VERSION) then return 'done' end
+    if ARGV[1] <= (kept and cmsgpack.unpack(kept)[1] or NO_VERSION) then return 'done' end
     local roster = { ARGV[1] }
     for n = 3, 9 do roster[#roster + 1] = tonumber(ARGV[n]) end
-    call('SET', P .. 'roster', pack(roster))
+    call('SET', P .. 'roster', cmsgpack.pack(roster))
     local former = settles
     settles = ARGV[2] == '1'
     write_gates()

@@ -49,10 +49,9 @@ end
 -- The best by rank of the members that have not been tried and have room.
 local function best_of_rest(pool, want, tried)
     local best, best_rank
-    for _, account in ipairs(pool.members) do
-        local name = 'a' .. account
+    for _, name in ipairs(pool.members) do
         local gate = gate_of(name)
-        if has_room(gate) and not tried[name] and not has(want.excluded, account)
+        if has_room(gate) and not tried[name] and not has(want.excluded, string.sub(name, 2))
             and usable(name, gate, want.line, want.model, id) == 'yes' then
             local rank = rank_of(gate, pool.prefer_oauth)
             if not best or is_before(rank[1], rank[2], rank[3], rank[4], best_rank) then
@@ -79,7 +78,7 @@ local function find_room(tag, want)
         tried[name] = true
     end
     local pool = pool_of(want.pool)
-    read_accounts(pool.members)
+    read_gates(pool.members)
     local name = best_of_rest(pool, want, tried)
     while name do
         if takes(name, gate_of(name), tag, want) then return name end
@@ -101,8 +100,8 @@ local function hopes(want)
         end
     end
     if want.pool then
-        for _, account in ipairs(pool_of(want.pool).members) do
-            if not has(want.excluded, account) then count_in('a' .. account) end
+        for _, name in ipairs(pool_of(want.pool).members) do
+            if not has(want.excluded, string.sub(name, 2)) then count_in(name) end
         end
     else
         count_in(want.line)

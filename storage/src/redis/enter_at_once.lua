@@ -1,59 +1,91 @@
--- The common case of Enter, before the functions that all others need are even made, which costs more
--- than the work itself: a new lease, a gate that is open and has room, nobody in a line, nothing due.
-do
-    local P, call = KEYS[1] .. ':', redis.call
-    local function hold()
-        local session = call('HMGET', P .. 'n:' .. ARGV[1], '@', ARGV[2])
-        local kept = call('GET', P .. 'clock')
-        if not kept or not session[1] or session[2] then return nil end
-        local c, now = cmsgpack.unpack(kept), machine()
-        local gone = math.max(now - c[1], 0)
-        c[1], c[2] = c[1] + gone, c[2] + math.min(gone, GAP_MAX)
-        local raw, clock = c[1], c[2]
-        if clock >= c[5] or raw >= c[6] or clock >= tonumber(session[1]) then return nil end
-        local kind, id = ARGV[7], ARGV[8]
-        local model, excluded = ARGV[9], ''
-        if kind == 'p' then
-            if c[7] > 0 or not ARGV[12] then return nil end
-            kind, id, excluded = 'a', ARGV[12], ARGV[11]
-        end
-        kept = call('HGET', P .. kind, id)
-        local gate = kept and cmsgpack.unpack(kept)
-        if kind == 'u' then
-            local limit = tonumber(ARGV[9])
-            gate = gate or { limit, 0, 0, ARGV[11] }
-            if gate[1] ~= limit or gate[4] ~= ARGV[11] then return nil end
-            model = '10'
-        elseif not gate or gate[7] == 2 then
-            return nil
-        elseif ARGV[7] == 'p' and (string.find(excluded, ' ' .. id .. ' ', 1, true)
-            or not string.find(gate[10], ' ' .. ARGV[8] .. ' ', 1, true)) then
-            return nil
-        end
-        if gate[3] > 0 or gate[1] >= 0 and gate[2] >= gate[1] then return nil end
-        local tag = ARGV[4]
-        if tag == '' then
-            local digits = string.format('%x', c[3])
-            tag = string.sub('0123456789abcdefg', #digits + 1, #digits + 1) .. digits
-            c[3] = c[3] + 1
-        end
-        local stamp, never = c[3], 9007199254740992
-        c[3], gate[2] = stamp + 1, gate[2] + 1
-        if kind == 'a' then gate[4] = stamp end
-        local patience, ttl = tonumber(ARGV[5]) or 0, tonumber(ARGV[6]) or false
-        local expires = ttl and math.min(clock + ttl, never)
-        call('HSET', P .. 'n:' .. ARGV[1], ARGV[2], cmsgpack.pack({
-            tonumber(ARGV[3]), tag, raw, model, excluded, ttl, kind .. id, stamp, false, expires,
-            false, math.min(clock + patience, never),
-        }))
-        call('HSET', P .. kind, id, cmsgpack.pack(gate))
-        if expires then
-            call('ZADD', P .. 'due', expires, ARGV[1] .. ARGV[2])
-            c[5] = math.min(c[5], expires)
-        end
-        call('SET', P .. 'clock', cmsgpack.pack(c))
-        return { 'held', kind .. id, tag, 0 }
+-- The common cases of Enter, on a gate that is open: a new lease gets a slot where nobody waits, or
+-- its place in the gate's own line where there is none; a known one claims its grant.
+local ask, tag, pool = tonumber(ARGV[3]), ARGV[4], ARGV[7] == 'p' and ARGV[8]
+local lease, full, reply
+
+-- The gate: what the lease has, or else the best that it wants.
+repeat
+    if not quiet then break end
+    kind = pool and 'a' or ARGV[7]
+    if kept then
+        lease = { struct.unpack(LEASE, kept) }
+        name = lease[4]
+        if ask <= lease[6] or lease[5] ~= '' or string.sub(name, 1, 1) ~= kind then break end
+        if not pool and name ~= kind .. ARGV[8] then break end
+    else
+        if pool and (c[7] > 0 or not ARGV[12]) then break end
+        name = kind .. (pool and ARGV[12] or ARGV[8])
     end
-    local reply = hold()
-    if reply then return reply end
+    format = kind == 'u' and USER or ACCOUNT
+    local found = call('HGET', P .. 'g', name)
+    found = found and { struct.unpack(format, found) }
+    if kind == 'u' then
+        local limit = tonumber(ARGV[9])
+        found = found or { limit, 0, 0, ARGV[11] }
+        if found[1] ~= limit or found[4] ~= ARGV[11] then break end
+    elseif not found or found[7] == 2 then
+        break
+    elseif pool and (string.find(ARGV[11], ' ' .. string.sub(name, 2) .. ' ', 1, true)
+        or not string.find(found[10], ' ' .. pool .. ' ', 1, true)) then
+        break
+    end
+    if found[1] == 0 then break end
+    full = found[1] >= 0 and found[2] >= found[1]
+    -- Not before those who wait, though there be room.
+    if found[3] > 0 and not full and (kind == 'u' or not lease) then break end
+    if full and not lease and (pool or found[3] >= tonumber(ARGV[10])) then break end
+    gate = found
+until true
+
+-- The grant is claimed, or was before.
+if gate and lease then
+    local claim_by, expires = lease[10], lease[11]
+    if tag ~= '' then lease[1] = tag end
+    lease[6], lease[10] = ask, -1
+    call('HSET', node, key, struct.pack(LEASE, unpack(lease)))
+    if claim_by >= 0 and expires >= 0 then
+        call('ZADD', P .. 'due', expires, ARGV[1] .. key)
+        c[5] = math.min(c[5], expires)
+    elseif claim_by >= 0 then
+        call('ZREM', P .. 'due', ARGV[1] .. key)
+    end
+    reply = { 'held', name, lease[1], 0 }
+end
+
+-- A new lease holds a slot, or waits for one.
+if gate and not lease then
+    if tag == '' then tag, c[3] = id_of(c[3]), c[3] + 1 end
+    local ends = math.min(c[2] + (tonumber(ARGV[5]) or 0), NEVER)
+    local ttl, stamp, due = tonumber(ARGV[6]) or -1, 0, -1
+    if full then
+        due = ends
+    else
+        stamp, c[3] = c[3], c[3] + 1
+        if ttl >= 0 then due = math.min(c[2] + ttl, NEVER) end
+    end
+    call('HSET', node, key, struct.pack(LEASE, tag, kind == 'u' and '10' or ARGV[9],
+        pool and ARGV[11] or '', full and '' or name, full and name or '', ask, c[1], ttl, stamp, -1,
+        full and -1 or due, ends))
+    if due >= 0 then
+        call('ZADD', P .. 'due', due, ARGV[1] .. key)
+        c[5] = math.min(c[5], due)
+    end
+    if full then
+        local line, place, before = P .. 'l:' .. name, tag .. ARGV[1] .. key, 0
+        call('ZADD', line, 0, place)
+        if gate[3] > 0 then
+            before = call('ZRANK', line, place)
+        else
+            call('SADD', P .. 'waited:g', name)
+        end
+        gate[3], reply = gate[3] + 1, { 'waiting', before + 1, tag, '' }
+    else
+        gate[2], reply = gate[2] + 1, { 'held', name, tag, 0 }
+        if kind == 'a' then gate[4] = stamp end
+    end
+end
+
+if reply then
+    call('HSET', P .. 'g', '@', struct.pack(CLOCK, unpack(c)), name, struct.pack(format, unpack(gate)))
+    return reply
 end

@@ -3,7 +3,7 @@
 -- The numbers of the fold, as `Define` has them.
 local function read_rules()
     local kept = call('GET', P .. 'roster')
-    local r = kept and unpacked(kept) or FIRST_ROSTER
+    local r = kept and cmsgpack.unpack(kept) or FIRST_ROSTER
     return {
         failures_to_eject = r[2], ejection = r[3], ejection_max = r[4], quarantine = r[5],
         quarantine_max = r[6], rate_limit_max = r[7], overload_max = r[8],

@@ -17,7 +17,7 @@ local function health_of(account)
         health = { own = new_key(), models = {} }
         local kept = call('HGET', P .. 'h', account)
         if kept then
-            local k = unpacked(kept)
+            local k = cmsgpack.unpack(kept)
             for n = 1, #k, 9 do
                 local key = {
                     ends = k[n + 1], stamp = k[n + 2], cause = k[n + 3], half_open = k[n + 4],
@@ -65,7 +65,7 @@ local function write_healths()
                 flat[n + 7], flat[n + 8] = key.failures, key.ejections
                 flat[n + 9] = key.quarantines
             end
-            call('HSET', P .. 'h', account, pack(flat))
+            call('HSET', P .. 'h', account, cmsgpack.pack(flat))
         end
     end
 end

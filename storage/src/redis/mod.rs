@@ -46,6 +46,10 @@ pub mod protocol {
     pub use super::text::Malformed;
 }
 
+/// Which way of keeping things this is, in the name of every key: releases that differ in it would
+/// misread each other, so that they see nothing of each other instead.
+const LAYOUT: u32 = 2;
+
 /// See the module's documentation.
 ///
 /// Its two connections, one for operations and one for grants, live on the tokio runtime on which it
@@ -100,7 +104,8 @@ impl RedisStore {
 
 impl Space {
     fn new(options: &Options, pulse: Arc<Pulse>) -> Self {
-        Self { name: format!("{{{}}}", options.cell), scripts: Arc::new(Loaded::new()), pulse }
+        let name = format!("{{{}}}:{LAYOUT}", options.cell);
+        Self { name, scripts: Arc::new(Loaded::new()), pulse }
     }
 
     /// Where the node's grants are pushed.

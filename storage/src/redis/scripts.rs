@@ -61,44 +61,55 @@ impl Script {
     ];
 
     /// Its text, with this definition of the Lua function `machine`, which reads the time.
+    ///
+    /// Each part is a function within that of the part before. Were they one function, Lua would seek
+    /// each variable that a function shares among all that others share, whenever it makes one of the
+    /// hundred functions that there are: half of an operation's time.
     #[must_use]
     pub fn text(self, clock: &str) -> String {
-        let mut text = constants();
-        text.push_str(clock);
+        let mut text = constants() + RECORDS + clock;
+        if let Some(at_once) = self.at_once() {
+            text.push_str(AT_ONCE);
+            text.push_str(at_once);
+        }
         for part in self.parts() {
+            text.push_str("return (function()\n");
             text.push_str(part);
         }
-        text
+        text + &"end)()\n".repeat(self.parts().len())
+    }
+
+    /// Its common cases.
+    const fn at_once(self) -> Option<&'static str> {
+        match self {
+            Self::Enter => Some(include_str!("enter_at_once.lua")),
+            Self::Leave => Some(include_str!("leave_at_once.lua")),
+            Self::Join
+            | Self::Beat
+            | Self::Resync
+            | Self::Define
+            | Self::Survey
+            | Self::Session
+            | Self::Health
+            | Self::Reap
+            | Self::View
+            | Self::Nodes => None,
+        }
     }
 
     const fn parts(self) -> &'static [&'static str] {
         match self {
-            Self::Join => &[STATE, HEALTH, SETTLE, NODES, include_str!("join.lua")],
-            Self::Beat => &[STATE, HEALTH, SETTLE, NODES, include_str!("beat.lua")],
-            Self::Resync => &[STATE, HEALTH, SETTLE, WANT, include_str!("resync.lua")],
-            Self::Define => &[STATE, HEALTH, SETTLE, include_str!("define.lua")],
-            Self::Enter => &[
-                include_str!("enter_at_once.lua"),
-                STATE,
-                HEALTH,
-                SETTLE,
-                WANT,
-                RANK,
-                include_str!("enter.lua"),
-            ],
-            Self::Leave => &[
-                include_str!("leave_at_once.lua"),
-                STATE,
-                HEALTH,
-                SETTLE,
-                FOLD,
-                include_str!("leave.lua"),
-            ],
-            Self::Survey => &[STATE, HEALTH, RANK, include_str!("survey.lua")],
-            Self::Session => &[STATE, HEALTH, SETTLE, include_str!("session.lua")],
-            Self::Health => &[STATE, HEALTH, SETTLE, FOLD, include_str!("change_health.lua")],
-            Self::Reap => &[STATE, HEALTH, SETTLE, NODES, include_str!("reap.lua")],
-            Self::View => &[STATE, HEALTH, include_str!("view.lua")],
+            Self::Join => &[TIME, STATE, HEALTH, SETTLE, NODES, include_str!("join.lua")],
+            Self::Beat => &[TIME, STATE, HEALTH, SETTLE, NODES, include_str!("beat.lua")],
+            Self::Resync => &[TIME, STATE, HEALTH, SETTLE, WANT, include_str!("resync.lua")],
+            Self::Define => &[TIME, STATE, HEALTH, SETTLE, include_str!("define.lua")],
+            Self::Enter => &[TIME, STATE, HEALTH, SETTLE, WANT, RANK, include_str!("enter.lua")],
+            Self::Leave => &[TIME, STATE, HEALTH, SETTLE, FOLD, include_str!("leave.lua")],
+            Self::Survey => &[TIME, STATE, HEALTH, RANK, include_str!("survey.lua")],
+            Self::Session => &[TIME, STATE, HEALTH, SETTLE, include_str!("session.lua")],
+            Self::Health => &[TIME, STATE, HEALTH, SETTLE, FOLD, include_str!("change_health.lua")],
+            Self::Reap => &[TIME, STATE, HEALTH, SETTLE, NODES, include_str!("reap.lua")],
+            Self::View => &[TIME, STATE, HEALTH, include_str!("view.lua")],
             Self::Nodes => &[include_str!("list_nodes.lua")],
         }
     }
@@ -125,6 +136,9 @@ impl Loaded {
 /// The definition of `machine` in production: the server's own time.
 pub const SERVER_CLOCK: &str = include_str!("clock.lua");
 
+const RECORDS: &str = include_str!("records.lua");
+const TIME: &str = include_str!("time.lua");
+const AT_ONCE: &str = include_str!("at_once.lua");
 const STATE: &str = include_str!("state.lua");
 const HEALTH: &str = include_str!("health.lua");
 const SETTLE: &str = include_str!("settle.lua");

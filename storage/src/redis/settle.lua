@@ -170,8 +170,8 @@ local function settle_all()
     for _, name in ipairs(call('SMEMBERS', P .. 'waited:g')) do add(name) end
     for line in pairs(waited()) do
         local members = pool_of(string.sub(line, 2)).members
-        read_accounts(members)
-        for _, account in ipairs(members) do add('a' .. account) end
+        read_gates(members)
+        for _, name in ipairs(members) do add(name) end
     end
     table.sort(users)
     table.sort(accounts)
@@ -289,9 +289,7 @@ local function finish(reply)
     write_leases()
     write_gates()
     write_healths()
-    call('SET', P .. 'clock', pack({
-        raw, clock, counter, settles, due_from, open_from, pools_waited,
-    }))
+    write_clock()
     for _, grant in ipairs(grants) do
         local node = head(grant[1])
         local message = string.sub(grant[1], #node + 1) .. ' ' .. grant[2]

@@ -1,65 +1,11 @@
--- What is kept: ids, the clock, gates, leases, health; read when needed, written back by `finish`.
+-- What is kept: gates, leases; read when needed, written back by `finish`.
 -- Lines and lists of what is due are sorted sets, changed at once, because they are read in between.
---
--- An id is text: the number of its hexadecimal digits as one letter of LENGTHS, then the digits. So
--- all 64 bits survive, ids one behind the other can be told apart, and order of text is order of
--- numbers. Numbers are microseconds, asks, stamps and counts, all below 2^53; none of them is ever
--- joined to a text but by `%.0f`, since `..` keeps 14 digits only.
-local P, call, pack, unpacked = KEYS[1] .. ':', redis.call, cmsgpack.pack, cmsgpack.unpack
-local LENGTHS = '0123456789abcdefg'
-local NEVER = 9007199254740992
+-- What few operations read or write is kept as MessagePack.
 local NO_VERSION = '1010'
-
-local function id_of(number)
-    local digits = string.format('%x', number)
-    return string.sub(LENGTHS, #digits + 1, #digits + 1) .. digits
-end
-
--- So long after; nothing comes after NEVER.
-local function later(at, span)
-    return math.min(at + span, NEVER)
-end
-
--- The first id of several.
-local function head(text)
-    return string.sub(text, 1, string.find(LENGTHS, string.sub(text, 1, 1), 1, true))
-end
 
 -- Whether a list, which is empty or has a blank around every id, has this one.
 local function has(list, id)
     return list ~= '' and string.find(list, ' ' .. id .. ' ', 1, true) ~= nil
-end
-
--- The raw reading, the store clock, the counter; whether the discipline is `Settle`; before when
--- nothing falls due and no closing ends; how many pools are waited for.
-local raw, clock, counter, settles, due_from, open_from, pools_waited
-
-local function read_clock()
-    local kept = call('GET', P .. 'clock')
-    if kept then
-        local c = unpacked(kept)
-        raw, clock, counter, settles, due_from, open_from, pools_waited =
-            c[1], c[2], c[3], c[4], c[5], c[6], c[7]
-        return true
-    end
-    return false
-end
-
-local function advance()
-    local now = machine()
-    if read_clock() then
-        local gone = math.max(now - raw, 0)
-        raw, clock = raw + gone, clock + math.min(gone, GAP_MAX)
-    else
-        raw, clock, counter, settles = now, now, math.max(now, 1), true
-        due_from, open_from, pools_waited = NEVER, NEVER, 0
-        call('SET', P .. 'epoch', counter)
-    end
-end
-
-local function draw()
-    counter = counter + 1
-    return counter - 1
 end
 
 local function count(what)
@@ -71,15 +17,17 @@ local gates, changed = {}, {}
 
 local function parsed_gate(name, kept)
     local gate = false
-    if kept then
-        local k = unpacked(kept)
-        gate = { limit = k[1], held = k[2], waiting = k[3] }
-        if string.sub(name, 1, 1) == 'u' then
-            gate.version = k[4]
-        else
-            gate.last, gate.priority, gate.oauth, gate.guard = k[4], k[5], k[6], k[7]
-            gate.listed, gate.operator, gate.pools = k[8], k[9], k[10]
-        end
+    if kept and string.sub(name, 1, 1) == 'u' then
+        local limit, held, waiting, version = unpacked(USER, kept)
+        gate = { limit = limit, held = held, waiting = waiting, version = version }
+    elseif kept then
+        local limit, held, waiting, last, priority, oauth, guard, listed, operator, in_pools =
+            unpacked(ACCOUNT, kept)
+        gate = {
+            limit = limit, held = held, waiting = waiting, last = last, priority = priority,
+            oauth = oauth == 1, guard = guard, listed = listed == 1, operator = operator,
+            pools = in_pools,
+        }
     end
     gates[name] = gate
     return gate
@@ -88,20 +36,18 @@ end
 local function gate_of(name)
     local gate = gates[name]
     if gate == nil then
-        local kind = string.sub(name, 1, 1)
-        gate = parsed_gate(name, call('HGET', P .. kind, string.sub(name, 2)))
+        gate = parsed_gate(name, call('HGET', P .. 'g', name))
     end
     return gate
 end
 
--- Reads many accounts in few commands.
-local function read_accounts(ids)
-    for first = 1, #ids, 1000 do
-        local last = math.min(first + 999, #ids)
-        local kept = call('HMGET', P .. 'a', unpack(ids, first, last))
+-- Reads many gates in few commands.
+local function read_gates(names)
+    for first = 1, #names, 1000 do
+        local last = math.min(first + 999, #names)
+        local kept = call('HMGET', P .. 'g', unpack(names, first, last))
         for n = first, last do
-            local name = 'a' .. ids[n]
-            if gates[name] == nil then parsed_gate(name, kept[n - first + 1]) end
+            if gates[names[n]] == nil then parsed_gate(names[n], kept[n - first + 1]) end
         end
     end
 end
@@ -125,7 +71,7 @@ local function has_room(gate)
     return gate.limit < 0 or gate.held < gate.limit
 end
 
--- Pools by id. `false` is one that there is not.
+-- Pools by id; their members are names of gates. `false` is one that there is not.
 local pools, pools_changed = {}, {}
 
 local function pool_of(id)
@@ -134,7 +80,7 @@ local function pool_of(id)
         local kept = call('HGET', P .. 'p', id)
         pool = false
         if kept then
-            local k = unpacked(kept)
+            local k = cmsgpack.unpack(kept)
             pool = { prefer_oauth = k[1], members = k[2] }
         end
         pools[id] = pool
@@ -167,11 +113,13 @@ end
 local function parsed_lease(id, kept)
     local lease = false
     if kept and string.sub(kept, 1, 1) ~= 'X' then
-        local k = unpacked(kept)
+        local tag, model, excluded, gate, line, ask, since, ttl, stamp, claim_by, expires,
+            patience_ends = unpacked(LEASE, kept)
         lease = {
-            id = id, ask = k[1], tag = k[2], since = k[3], model = k[4], excluded = k[5],
-            ttl = k[6], gate = k[7], stamp = k[8], claim_by = k[9], expires = k[10],
-            line = k[11], patience_ends = k[12],
+            id = id, tag = tag, model = model, excluded = excluded, gate = gate ~= '' and gate,
+            line = line ~= '' and line, ask = ask, since = since, ttl = ttl >= 0 and ttl,
+            stamp = stamp, claim_by = claim_by >= 0 and claim_by,
+            expires = expires >= 0 and expires, patience_ends = patience_ends,
         }
         listed[id] = due_of(lease) or nil
     end
@@ -212,10 +160,9 @@ local function write_leases()
         local key, at = string.sub(id, #node + 1), nil
         if l then
             at = due_of(l) or nil
-            call('HSET', P .. 'n:' .. node, key, pack({
-                l.ask, l.tag, l.since, l.model, l.excluded, l.ttl, l.gate, l.stamp, l.claim_by,
-                l.expires, l.line, l.patience_ends,
-            }))
+            call('HSET', P .. 'n:' .. node, key, pack(LEASE,
+                l.tag, l.model, l.excluded, l.gate or '', l.line or '', l.ask, l.since,
+                l.ttl or -1, l.stamp, l.claim_by or -1, l.expires or -1, l.patience_ends))
         else
             call('HDEL', P .. 'n:' .. node, key)
         end
@@ -263,22 +210,21 @@ local grants = {}
 -- Writes gates and pools back. Before all of them are read.
 local function write_gates()
     for name in pairs(changed) do
-        local kind, id, g = string.sub(name, 1, 1), string.sub(name, 2), gates[name]
+        local g = gates[name]
         if not g then
-            call('HDEL', P .. kind, id)
-        elseif kind == 'u' then
-            call('HSET', P .. 'u', id, pack({ g.limit, g.held, g.waiting, g.version }))
+            call('HDEL', P .. 'g', name)
+        elseif string.sub(name, 1, 1) == 'u' then
+            call('HSET', P .. 'g', name, pack(USER, g.limit, g.held, g.waiting, g.version))
         else
-            call('HSET', P .. 'a', id, pack({
-                g.limit, g.held, g.waiting, g.last, g.priority, g.oauth, g.guard, g.listed,
-                g.operator, g.pools,
-            }))
+            call('HSET', P .. 'g', name, pack(ACCOUNT,
+                g.limit, g.held, g.waiting, g.last, g.priority, g.oauth and 1 or 0, g.guard,
+                g.listed and 1 or 0, g.operator, g.pools))
         end
     end
     for id in pairs(pools_changed) do
         local pool = pools[id]
         if pool then
-            call('HSET', P .. 'p', id, pack({ pool.prefer_oauth, pool.members }))
+            call('HSET', P .. 'p', id, cmsgpack.pack({ pool.prefer_oauth, pool.members }))
         else
             call('HDEL', P .. 'p', id)
         end

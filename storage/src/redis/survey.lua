@@ -6,20 +6,20 @@ local open, opens_in, first, first_rank, best = 0, nil, nil, nil, {}
 
 -- An account as it is kept. A survey looks at many and changes none, so that only those whose health
 -- has to be asked are made into gates.
-local function consider(account, kept, prefer_oauth)
-    local k, what = unpacked(kept), 'yes'
-    local limit, last, priority = k[1], k[4], k[5]
+local function consider(name, kept, prefer_oauth)
+    local limit, held, waiting, last, priority, oauth, guard = unpacked(RANKED, kept)
+    local what = 'yes'
     if limit == 0 then return end
-    if k[7] == 2 then
-        local name, span = 'a' .. account, nil
+    if guard == 2 then
+        local span
         what, span = usable(name, parsed_gate(name, kept), line, model, nil)
         if what == 'shut' then opens_in = math.min(opens_in or span, span) end
         if what ~= 'yes' and what ~= 'probing' then return end
     end
     open = open + 1
-    local load, not_oauth = load_pct(limit, k[2], k[3]), prefer_oauth and not k[6] and 1 or 0
+    local load, not_oauth = load_pct(limit, held, waiting), prefer_oauth and oauth == 0 and 1 or 0
     if not first or is_before(priority, 0, last, not_oauth, first_rank) then
-        first, first_rank = account, { priority, 0, last, not_oauth }
+        first, first_rank = name, { priority, 0, last, not_oauth }
     end
     if what ~= 'yes' or load >= 100 then return end
     local place = #best + 1
@@ -27,7 +27,7 @@ local function consider(account, kept, prefer_oauth)
         place = place - 1
     end
     if place <= best_max then
-        table.insert(best, place, { priority, load, last, not_oauth, account })
+        table.insert(best, place, { priority, load, last, not_oauth, name })
         best[best_max + 1] = nil
     end
 end
@@ -36,9 +36,9 @@ local function consider_all(pool)
     local members = pool.members
     for from = 1, #members, 1000 do
         local till = math.min(from + 999, #members)
-        local kept = call('HMGET', P .. 'a', unpack(members, from, till))
+        local kept = call('HMGET', P .. 'g', unpack(members, from, till))
         for n = from, till do
-            if not has(excluded, members[n]) then
+            if not has(excluded, string.sub(members[n], 2)) then
                 consider(members[n], kept[n - from + 1], pool.prefer_oauth)
             end
         end
@@ -68,12 +68,12 @@ if pool then consider_all(pool) end
 local home, state, span, waiting = '', '', 0, 0
 if session ~= '' then home, state, span, waiting = look_at_home() end
 local reply = {
-    'surveyed', open, open == 0 and opens_in or '', first or '', home, state, span,
+    'surveyed', open, open == 0 and opens_in or '', first and string.sub(first, 2) or '', home, state, span,
     waiting,
 }
 for _, candidate in ipairs(best) do
     local n = #reply
     reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] =
-        candidate[5], candidate[1], candidate[2], candidate[3]
+        string.sub(candidate[5], 2), candidate[1], candidate[2], candidate[3]
 end
 return reply

@@ -115,6 +115,13 @@ impl Redis {
         self.connection.ask(&["KEYS", "*"]).expect("it tells")
     }
 
+    /// The gates of users that there are.
+    pub(crate) fn users(&mut self) -> Vec<String> {
+        let mut gates = self.connection.ask(&["HKEYS", "{test}:g"]).expect("it is a hash");
+        gates.retain(|gate| gate.starts_with('u'));
+        gates
+    }
+
     fn run_script(
         &mut self,
         script: Script,

@@ -14,13 +14,25 @@ use crate::{Pair, on_a_large_stack};
 const TAMPERS: &[(&str, &str)] = &[
     ("clock + math.min(gone, GAP_MAX)", "clock + gone"),
     ("raw + gone", "now"),
-    ("gate[1] >= 0 and gate[2] >= gate[1]", "gate[1] >= 0 and gate[2] > gate[1]"),
-    ("elseif not gate or gate[7] == 2 then", "elseif not gate then"),
-    ("if gate[1] ~= limit or gate[4] ~= ARGV[11] then return nil end", ""),
-    ("local waited = gate[3] > 0 or kind == 'a' and c[7] > 0", "local waited = false"),
-    ("gate[7] > 0 or not gate[8]", "not gate[8]"),
-    ("if not lease[7] or lease[9] or lease[11]", "if not lease[7] or lease[9]"),
-    ("if not lease[7] or lease[9] or lease[11]", "if not lease[7] or lease[11]"),
+    ("found[1] >= 0 and found[2] >= found[1]", "found[1] >= 0 and found[2] > found[1]"),
+    ("elseif not found or found[7] == 2 then", "elseif not found then"),
+    ("if found[1] ~= limit or found[4] ~= ARGV[11] then break end", ""),
+    ("if found[1] == 0 then break end", ""),
+    ("pool or found[3] >= tonumber(ARGV[10])", "pool or found[3] > tonumber(ARGV[10])"),
+    ("before = call('ZRANK', line, place)", "before = gate[3]"),
+    ("if ask <= lease[6] or", "if ask < lease[6] or"),
+    ("if not pool and name ~= kind .. ARGV[8] then break end", ""),
+    ("c[5] = math.min(c[5], due)", ""),
+    ("call('ZREM', P .. 'due', ARGV[1] .. key)", ""),
+    ("c[7] > 0 or found[7] > 0", "found[7] > 0"),
+    ("found[7] > 0 or found[8] == 0", "found[8] == 0"),
+    ("c[4] == 0 or limit < 0", "limit < 0"),
+    ("if waiting > 0 and held == limit then", "if waiting > 0 then"),
+    ("left[5] ~= '' or left[10] >= 0", "left[5] ~= ''"),
+    ("left[5] ~= '' or left[10] >= 0", "left[10] >= 0"),
+    ("if gate[3] == 1 then call('SREM', P .. 'waited:g', name) end", ""),
+    ("call('SADD', P .. 'waited:g', name)", ""),
+    ("if kind == 'a' then gate[4] = stamp end", ""),
     ("first or before, but", "before, but"),
     ("ask <= lease.ask", "ask < lease.ask"),
     ("opens_in > patience", "opens_in >= patience"),
@@ -99,4 +111,4 @@ fn spoil() {
 }
 
 /// Sequences that must suffice to find each tampering.
-const CASES: u32 = 256;
+const CASES: u32 = 512;
