@@ -33,6 +33,7 @@ use crate::net::Net;
 use crate::shared::{Local, Shared};
 use crate::stall::{Patience, Stage, StallGuard};
 use crate::telemetry::AccessLog;
+use crate::upstream::oauth::RENEWAL_MAX;
 use crate::upstream::pool::Pool;
 use crate::vital::spawn_vital;
 
@@ -204,6 +205,8 @@ impl<N: Net, S: Watch> Worker<N, S> {
         connections.shutdown().await;
         self.local.connections(0);
         let _ = timeout(GIVING_BACK, self.given_back()).await;
+        // A token that was exchanged for another must not be lost.
+        let _ = timeout(RENEWAL_MAX, self.renewed()).await;
     }
 
     async fn accept(self: &Rc<Self>, listeners: &[N::Listener], connections: &mut JoinSet<()>) {
@@ -235,7 +238,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
     /// Returns when all connections have ended, and what goes on without a client.
     async fn all_served(&self, connections: &mut JoinSet<()>) {
         self.all_ended(connections).await;
-        while self.driver.live_requests() > 0 || self.renewals.get() > 0 {
+        while self.driver.live_requests() > 0 {
             sleep(GIVING_BACK_LOOK).await;
         }
     }
@@ -246,11 +249,16 @@ impl<N: Net, S: Watch> Worker<N, S> {
         }
     }
 
-    /// Returns when nothing is owed to the store any more, and no token is still to come: one that was
-    /// exchanged for another must not be lost.
+    /// Returns when nothing is owed to the store any more.
     async fn given_back(&self) {
-        let driver = &self.driver;
-        while driver.live_requests() > 0 || driver.owed() > 0 || self.renewals.get() > 0 {
+        while self.driver.live_requests() > 0 || self.driver.owed() > 0 {
+            sleep(GIVING_BACK_LOOK).await;
+        }
+    }
+
+    /// Returns when no access token is still to come.
+    async fn renewed(&self) {
+        while self.renewals.get() > 0 {
             sleep(GIVING_BACK_LOOK).await;
         }
     }

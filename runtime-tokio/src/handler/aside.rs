@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::{Response, StatusCode};
+use hyper::Response;
 use sluice_engine::roster::Platform;
 use sluice_engine::store::{HomeState, Limit, StoreOp, StoreReply, Surveyed};
 use sluice_engine::{AccountId, Attempt, GroupId, ModelId, Outcome, SessionKey, UserId, Verdict};
 use sluice_storage::Watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::billing;
 use crate::clock::Clock;
@@ -21,7 +21,6 @@ use crate::net::Net;
 use crate::protocol::error::ApiError;
 use crate::upstream::access::Access;
 use crate::upstream::bridge::Bridge;
-use crate::upstream::health::lacks_scope;
 use crate::upstream::outgoing::Outgoing;
 use crate::upstream::pool::NoAnswer;
 
@@ -129,25 +128,8 @@ pub(super) async fn fetch<'a, N: Net, S: Watch>(
     bytes_max: usize,
 ) -> Result<Fetched<'a>, Outcome> {
     let by = Clock::after(TIME_MAX.min(worker.total_timeout));
+    // A 401 has no access token renewed: it may be about this operation alone.
     let access = Access::to(worker, id, account, by).await?;
-    let fetched = fetch_with(worker, access, request, by, bytes_max).await?;
-    let Fetched { head, body, .. } = &fetched;
-    if head.status() != StatusCode::UNAUTHORIZED || lacks_scope(head.headers(), body) {
-        return Ok(fetched);
-    }
-    match fetched.access.renewed(worker, by).await {
-        Some(renewed) => fetch_with(worker, renewed, request, by, bytes_max).await,
-        None => Ok(fetched),
-    }
-}
-
-async fn fetch_with<'a, N: Net, S: Watch>(
-    worker: &Worker<N, S>,
-    access: Access<'a>,
-    request: &Outgoing<'_>,
-    by: Instant,
-    bytes_max: usize,
-) -> Result<Fetched<'a>, Outcome> {
     let (head, mut exchange) =
         worker.pool.send(&access, request, by).await.map_err(|why| match why {
             NoAnswer::Connect => Outcome::Unreachable,

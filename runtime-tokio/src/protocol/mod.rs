@@ -139,8 +139,9 @@ impl Protocol {
     pub const fn sign_of_life(self) -> Bytes {
         Bytes::from_static(match self {
             Self::Anthropic | Self::OpenAi => b": keepalive\n\n",
-            // Google's own SDK takes a comment for an answer that makes no sense.
-            Self::Gemini => b"\n",
+            // Google's own SDKs take a comment for an answer that makes no sense, and one end of a line
+            // for a part of what follows.
+            Self::Gemini => b"\n\n",
         })
     }
 

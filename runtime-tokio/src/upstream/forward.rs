@@ -120,6 +120,10 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         };
         let mut again = true;
         loop {
+            if self.wire.is_left() {
+                // While a token was waited for: nothing has been used that could be read on for.
+                return Ok(Outcome::Cancelled.into());
+            }
             let end = self.ask(&access, total).await?;
             if !(again && end.outcome == Outcome::Unauthorized { status: 401 }) {
                 return Ok(end);
@@ -349,9 +353,9 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
                 Err(()) if remake.is_finishing() => break false,
                 Err(()) => return Ok(NO_GOOD.into()),
             }
-            if remake.is_finishing() && by == total {
-                by = total.min(Clock::after(AFTERWORD));
-            }
+            let patience = total.min(Clock::after(AFTERWORD));
+            // Of several answers, another may begin when all have ended that there are.
+            by = if remake.is_finishing() { patience } else { total };
         };
         let at = self.asked.protocol.model_in_answer();
         let body = match remake.end() {

@@ -30,6 +30,11 @@ impl Secrets {
         })
     }
 
+    /// Whether one of these is a part of what was said.
+    pub(super) fn are_in(&self, said: &str) -> bool {
+        matches!(self.hidden(said.as_bytes()), Cow::Owned(_))
+    }
+
     /// The same for an error that clients are told. It has been read, so that no way of writing a
     /// credential in JSON escapes.
     #[must_use]

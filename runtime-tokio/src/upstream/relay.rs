@@ -122,6 +122,11 @@ impl Relay {
                         return self.fail(&event.data);
                     }
                     self.started = true;
+                    let error = self.protocol.upstream_error(&event.data);
+                    if error.as_ref().is_some_and(|error| self.secrets.are_in(&error.message)) {
+                        let before = edited.up_to(offset(&whole, event.raw));
+                        return self.break_off(&before, error);
+                    }
                     let mut bytes = std::mem::take(&mut self.prelude);
                     let end = offset(&whole, event.raw) + event.raw.len();
                     let failed = edited.up_to(end);
@@ -273,6 +278,16 @@ mod tests {
             };
             assert_eq!(sent, bytes(&[before, &last.replace("\"no\"", "\"***\"")]));
         }
+        let secrets = Secrets::new([Secret::new("a/b".to_owned())]);
+        let mut relay = Relay::new(Protocol::OpenAi, None, secrets);
+        let escaped = "event: response.failed\ndata: {\"response\":{\"error\":\
+                       {\"code\":\"c\",\"message\":\"a\\/b\"}}}\n\n";
+        let delta = "event: response.output_text.delta\ndata: {}\n\n";
+        let Step::Broken(sent) = relay.push(bytes(&[delta, escaped])) else {
+            panic!("the upstream gave up");
+        };
+        let told = ApiError::new(502, "c", "***").to_event(Protocol::OpenAi);
+        assert_eq!(sent[delta.len()..], told);
     }
 
     #[test]

@@ -8,16 +8,23 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::grant::token;
 use crate::config::{Secret, read_file};
 
 /// The longest file, in bytes.
 pub(crate) const FILE_BYTES_MAX: u64 = 256 * 1024;
+/// How long reading or writing it may take.
+const TIME_MAX: Duration = Duration::from_secs(10);
+/// Whoever writes such a file.
+static WRITING: Mutex<()> = Mutex::new(());
 /// Only its owner may read it, and write it.
 const MODE: u32 = 0o600;
 
@@ -92,7 +99,8 @@ impl Stored {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let mut new = name.to_owned();
-        // Other processes have other numbers, and of one process only one writes.
+        // Other processes have other numbers, and of one process one writes at a time.
+        let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         new.push(format!(".{}.new", std::process::id()));
         let new = folder.join(new);
         let written = self.write_new(&new).and_then(|()| fs::rename(&new, &path));
@@ -130,10 +138,11 @@ impl Stored {
 }
 
 /// Does something that may block on a thread of its own: a worker has others to serve. It is seldom
-/// needed.
+/// needed. What takes more than [`TIME_MAX`], such as a file of a machine that is away, is waited for no
+/// longer.
 ///
 /// # Errors
-/// Its own, and that there are no more threads.
+/// Its own, that it takes too long, and that there are no more threads.
 pub(super) async fn aside<T: Send + 'static>(
     what: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -143,7 +152,8 @@ pub(super) async fn aside<T: Send + 'static>(
         let _ = done.send(what());
     };
     thread::Builder::new().name("sluice-tokens".to_owned()).spawn(body)?;
-    doing.await.map_err(io::Error::other)?
+    let late = || io::Error::from(io::ErrorKind::TimedOut);
+    timeout(TIME_MAX, doing).await.map_err(|_| late())?.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

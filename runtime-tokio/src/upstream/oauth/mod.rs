@@ -33,6 +33,8 @@ use crate::directory::{Account, Endpoint};
 use crate::gateway::Worker;
 use crate::net::Net;
 
+/// How long a renewal takes at most: the call, and files before and after it.
+pub(crate) const RENEWAL_MAX: Duration = Duration::from_secs(45);
 /// How long a request waits for a token.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How often somebody else may have put newer tokens into the file while one call was made.

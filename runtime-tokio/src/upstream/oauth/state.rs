@@ -145,6 +145,8 @@ impl State {
         jitter: u64,
     ) -> Option<Stored> {
         let Granted { access, refresh, expires_in_secs } = granted;
+        // It may be the same again: then whoever grants it knows better than who refused it.
+        self.refused = None;
         let expires_at = expires_in_secs.map(|secs| now.0 / SECOND.0 + secs);
         let stored = self.stored.as_ref()?.renewed(access, refresh, expires_at);
         let lifetime = expires_in_secs.map_or(Span(u64::MAX), Span::from_secs);
