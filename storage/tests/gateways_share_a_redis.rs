@@ -119,7 +119,7 @@ async fn an_operator_sees_who_there_is_and_takes_a_lease_out() {
     let Some(server) = Server::start("operator", &[]) else { return };
     let store = connect(&server).await;
     let used = ask(&server, &["KEYS", "*"]);
-    assert!(used.iter().all(|key| key.starts_with("{sluice}:proof:")), "the start left {used:?}");
+    assert!(used.iter().all(|key| key.starts_with("{sluice}:2:proof:")), "the start left {used:?}");
     let (node, _) = join(&store, "one", None).await;
     let instance = Instance("one".into());
     assert_eq!(store.nodes().await, Ok(vec![NodeView { node, instance }]));
