@@ -108,27 +108,19 @@ impl Relay {
                     content = true;
                     self.stopped = true;
                 }
-                Kind::Error => {
+                Kind::Error | Kind::Failed => {
                     if !content {
                         return self.fail(&event.data);
                     }
                     self.started = true;
+                    let at = offset(&whole, event.raw);
                     let error = self.protocol.upstream_error(&event.data);
-                    let before = edited.up_to(offset(&whole, event.raw));
-                    return self.break_off(&before, error);
-                }
-                Kind::Failed => {
-                    if !content {
-                        return self.fail(&event.data);
-                    }
-                    self.started = true;
-                    let error = self.protocol.upstream_error(&event.data);
-                    if error.as_ref().is_some_and(|error| self.secrets.are_in(&error.message)) {
-                        let before = edited.up_to(offset(&whole, event.raw));
-                        return self.break_off(&before, error);
+                    let tells = |error: &UpstreamError| self.secrets.are_in(&error.message);
+                    if kind == Kind::Error || error.as_ref().is_some_and(tells) {
+                        return self.break_off(&edited.up_to(at), error);
                     }
                     let mut bytes = std::mem::take(&mut self.prelude);
-                    let end = offset(&whole, event.raw) + event.raw.len();
+                    let end = at + event.raw.len();
                     let failed = edited.up_to(end);
                     bytes.extend_from_slice(&self.secrets.hidden(&failed));
                     return Step::Broken(bytes.freeze());
