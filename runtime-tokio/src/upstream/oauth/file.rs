@@ -1,28 +1,21 @@
 //! The file in which an account's tokens survive the process: JSON, which the operator provides and the
 //! gateway keeps up to date.
 //!
-//! A reader never sees half of it: what is written is another file, which then takes its name. Blocking;
-//! see [`aside`].
+//! A reader never sees half of it: what is written is another file, which then takes its name. Blocking.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::grant::token;
 use crate::config::{Secret, read_file};
 
 /// The longest file, in bytes.
 pub(crate) const FILE_BYTES_MAX: u64 = 256 * 1024;
-/// How long reading or writing it may take.
-const TIME_MAX: Duration = Duration::from_secs(10);
 /// Whoever writes such a file.
 static WRITING: Mutex<()> = Mutex::new(());
 /// Only its owner may read it, and write it.
@@ -135,25 +128,6 @@ impl Stored {
         }
         format!("{:#}\n", Value::Object(all))
     }
-}
-
-/// Does something that may block on a thread of its own: a worker has others to serve. It is seldom
-/// needed. What takes more than [`TIME_MAX`], such as a file of a machine that is away, is waited for no
-/// longer.
-///
-/// # Errors
-/// Its own, that it takes too long, and that there are no more threads.
-pub(super) async fn aside<T: Send + 'static>(
-    what: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let (done, doing) = oneshot::channel();
-    let body = move || {
-        // Who has gone meanwhile needs no answer.
-        let _ = done.send(what());
-    };
-    thread::Builder::new().name("sluice-tokens".to_owned()).spawn(body)?;
-    let late = || io::Error::from(io::ErrorKind::TimedOut);
-    timeout(TIME_MAX, doing).await.map_err(|_| late())?.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

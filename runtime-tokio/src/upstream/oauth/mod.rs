@@ -22,21 +22,26 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use self::call::{Way, call};
-use self::file::{Stored, aside};
+use self::file::Stored;
 use self::grant::{Granted, Refused};
 use self::state::{Look, Owner, State, Step};
 use super::access::Credential;
 use super::target::UpstreamKind;
+use crate::blocking::aside;
 use crate::clock::Clock;
 use crate::config::OAuth;
 use crate::directory::{Account, Endpoint};
 use crate::gateway::Worker;
 use crate::net::Net;
 
-/// How long a renewal takes at most: the call, and files before and after it.
+/// How long a gateway that ends waits for a renewal: a call, and the file before and after it.
 pub(crate) const RENEWAL_MAX: Duration = Duration::from_secs(45);
 /// How long a request waits for a token.
 const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long reading or writing the file may take.
+const FILE_TIME_MAX: Duration = Duration::from_secs(10);
+/// What threads that do are called.
+const THREAD: &str = "sluice-tokens";
 /// How often somebody else may have put newer tokens into the file while one call was made.
 const TRIES_MAX: usize = 3;
 
@@ -177,8 +182,8 @@ impl<N: Net, S: Watch> Renewal<N, S> {
     /// Reads the file; whether somebody else has written it.
     async fn read(&self) -> bool {
         let path = self.tokens.oauth.credential_file.clone();
-        let read = aside(move || Stored::read(&path)).await;
-        let disk = match read {
+        let read = aside(THREAD, FILE_TIME_MAX, move || Stored::read(&path)).await;
+        let disk = match read.and_then(|read| read) {
             Ok(disk) => disk,
             Err(error) => {
                 self.warn(&format!("its credential_file cannot be read: {error}"));
@@ -200,7 +205,8 @@ impl<N: Net, S: Watch> Renewal<N, S> {
         self.tokens.changed.notify_waiters();
         let Some(stored) = stored else { return };
         let (path, new) = (self.tokens.oauth.credential_file.clone(), stored.clone());
-        match aside(move || new.write(&path)).await {
+        let written = aside(THREAD, FILE_TIME_MAX, move || new.write(&path)).await;
+        match written.and_then(|written| written) {
             Ok(()) => self.tokens.state().written(stored),
             Err(error) => {
                 let file = &self.tokens.oauth.credential_file;
