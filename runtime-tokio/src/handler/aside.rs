@@ -5,13 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::Response;
 use sluice_engine::roster::Platform;
 use sluice_engine::store::{HomeState, Limit, StoreOp, StoreReply, Surveyed};
 use sluice_engine::{AccountId, Attempt, GroupId, ModelId, Outcome, SessionKey, UserId, Verdict};
 use sluice_storage::Watch;
-use tokio::time::timeout_at;
 
 use crate::billing;
 use crate::clock::Clock;
@@ -21,8 +20,8 @@ use crate::net::Net;
 use crate::protocol::error::ApiError;
 use crate::upstream::access::Access;
 use crate::upstream::bridge::Bridge;
+use crate::upstream::fetch;
 use crate::upstream::outgoing::Outgoing;
-use crate::upstream::pool::NoAnswer;
 
 /// How long such a request may take at one upstream.
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -130,25 +129,8 @@ pub(super) async fn fetch<'a, N: Net, S: Watch>(
     let by = Clock::after(TIME_MAX.min(worker.total_timeout));
     // A 401 has no access token renewed: it may be about this operation alone.
     let access = Access::to(worker, id, account, by).await?;
-    let (head, mut exchange) =
-        worker.pool.send(&access, request, by).await.map_err(|why| match why {
-            NoAnswer::Connect => Outcome::Unreachable,
-            NoAnswer::Stale | NoAnswer::Broken => Outcome::ServerError { status: 502 },
-            NoAnswer::HeadTimeout => Outcome::ServerError { status: 504 },
-        })?;
-    let mut body = BytesMut::new();
-    loop {
-        match timeout_at(by, exchange.chunk()).await {
-            Ok(Some(Ok(chunk))) if body.len() + chunk.len() <= bytes_max => {
-                body.extend_from_slice(&chunk);
-            }
-            Ok(None) => break,
-            Ok(Some(Ok(_) | Err(_))) => return Err(Outcome::ServerError { status: 502 }),
-            Err(_) => return Err(Outcome::ServerError { status: 504 }),
-        }
-    }
-    worker.pool.keep(access.id, access.account, exchange);
-    Ok(Fetched { access, head, body: body.freeze() })
+    let (head, body) = fetch::fetch(&worker.pool, &access, request, bytes_max, by).await?;
+    Ok(Fetched { access, head, body })
 }
 
 impl Fetched<'_> {

@@ -5,6 +5,7 @@ pub(crate) mod bridge;
 pub mod classify;
 pub(crate) mod connect;
 pub mod excerpt;
+pub(crate) mod fetch;
 pub(crate) mod forward;
 pub(crate) mod headers;
 pub mod health;
