@@ -17,6 +17,7 @@ use crate::upstream::access::{Credential, Source};
 use crate::upstream::health::Windows;
 use crate::upstream::oauth::Tokens;
 use crate::upstream::target::Target;
+use crate::upstream::tier::Standing;
 use crate::upstream::tls::Tls;
 
 pub use endpoint::{Endpoint, Proxy, ProxyScheme};
@@ -80,6 +81,8 @@ pub struct Account {
     pub models: BTreeMap<String, String>,
     /// What is left of its quotas.
     pub windows: Windows,
+    /// Its tier, if it can have one.
+    pub standing: Option<Arc<Standing>>,
 }
 
 /// The first 8 bytes of the SHA-256 of `parts`, each ended by a zero byte.
@@ -135,6 +138,7 @@ impl Account {
             project: account.project.clone(),
             models: account.models.clone(),
             windows: Windows::default(),
+            standing: standing(account, former),
         })
     }
 
@@ -156,6 +160,15 @@ impl Account {
     pub fn upstream_model(&self, model: &str) -> Option<&str> {
         self.models.get(model).map(String::as_str).filter(|name| *name != model)
     }
+}
+
+/// That of the former one, if what was learned of it still holds.
+fn standing(account: &config::Account, former: Option<&Arc<Account>>) -> Option<Arc<Standing>> {
+    let new = Standing::of(account)?;
+    let there = former.filter(|former| former.endpoint == account.base_url);
+    let kept = there.and_then(|former| former.standing.as_ref());
+    let kept = kept.filter(|standing| standing.is_like(&new)).cloned();
+    Some(kept.unwrap_or_else(|| Arc::new(new)))
 }
 
 fn source(
@@ -349,6 +362,7 @@ mod tests {
             groups: Vec::new(),
             models: BTreeMap::new(),
             project: None,
+            tier: None,
             mixed: false,
             intercept_warmup: false,
         };

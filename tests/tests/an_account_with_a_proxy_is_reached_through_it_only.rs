@@ -14,18 +14,21 @@ enum Kind {
     Socks5,
 }
 
+/// An account that is asked for its tier, too.
+const CODE_ASSIST: &str = "platform = \"gemini\"\nproject = \"p-1\"";
+
 /// A user, an account, and the proxy that is the way to it, once it is served.
-fn plan(scheme: &str, listener: &std::net::TcpListener, trusted: &Authority) -> Plan {
+fn plan(more: &str, scheme: &str, listener: &std::net::TcpListener, trusted: &Authority) -> Plan {
     let address = listener.local_addr().expect("what is bound has an address");
-    let proxy = format!("proxy = \"{scheme}://user:pass%40word@{address}\"");
+    let proxy = format!("{more}\nproxy = \"{scheme}://user:pass%40word@{address}\"");
     let plan = Plan::default().user("alice", 5, "").trusting(trusted);
     plan.account("one", 5, named("one"), &proxy)
 }
 
 /// Runs the proxy, and then what `test` makes of it.
-fn with_proxy(kind: Kind, scheme: &str, test: impl AsyncFnOnce(&World, &Proxy)) {
+fn with_proxy(more: &str, kind: Kind, scheme: &str, test: impl AsyncFnOnce(&World, &Proxy)) {
     let (listener, trusted) = (free_listener(), Authority::new(&["http/1.1"]));
-    let plan = plan(scheme, &listener, &trusted);
+    let plan = plan(more, scheme, &listener, &trusted);
     run(plan, async |world| {
         let proxy = Rc::new(Proxy::default());
         let (acceptor, seen) = (trusted.acceptor(), proxy.clone());
@@ -46,7 +49,7 @@ fn with_proxy(kind: Kind, scheme: &str, test: impl AsyncFnOnce(&World, &Proxy)) 
 }
 
 fn tunnelled(kind: Kind, scheme: &str) {
-    with_proxy(kind, scheme, async |world, proxy| {
+    with_proxy("", kind, scheme, async |world, proxy| {
         for stream in [false, true] {
             let mut reply = world.ask("alice", &hello(stream)).await;
             assert_eq!(reply.status(), 200);
@@ -65,7 +68,7 @@ fn tunnelled(kind: Kind, scheme: &str) {
 }
 
 fn refused(kind: Kind, scheme: &str) {
-    with_proxy(kind, scheme, async |world, proxy| {
+    with_proxy("", kind, scheme, async |world, proxy| {
         proxy.closed.set(true);
         let mut reply = world.ask("alice", &hello(false)).await;
         assert_eq!(reply.status(), 502);
@@ -91,4 +94,17 @@ fn through_https() {
 fn through_socks5() {
     tunnelled(Kind::Socks5, "socks5");
     refused(Kind::Socks5, "socks5");
+}
+
+#[test]
+fn what_is_asked_beside_requests_goes_through_it_too() {
+    with_proxy(CODE_ASSIST, Kind::Http, "http", async |world, proxy| {
+        assert_eq!(world.ask("alice", &hello(false)).await.status(), 200);
+        world.mock.until("mock-one", |stats| stats.tier_calls == 1).await;
+        assert_eq!(
+            world.mock.connections(),
+            u64::from(proxy.tunnels.get()),
+            "nothing goes past it"
+        );
+    });
 }

@@ -41,7 +41,7 @@ fn more_at_once_than_a_key_tolerates_is_a_violation() {
             let answers =
                 if third == 200 { json!({"200": 3}) } else { json!({"200": 2, "429": 1}) };
             let want = json!({"requests": 3, "open": 0, "open_max": 3, "limit": 2, "violations": 1,
-                              "left": 0, "answers": answers, "faults": {}});
+                              "left": 0, "tier_calls": 0, "answers": answers, "faults": {}});
             assert_eq!(stats, want);
         });
     }

@@ -175,6 +175,12 @@ fn envelope(account: &Account, path: &str, report: &mut Report) {
         }
         Some(_) | None => {}
     }
+    if let (Some(tier), None) = (&account.tier, &account.project)
+        && !report.is_wrong(&format!("{path}.project"))
+    {
+        let remedy = "is for accounts with a project only: others have no tier";
+        report.mistake(&format!("{path}.tier"), Some(quoted(tier)), remedy.to_owned());
+    }
     if account.mixed && !antigravity {
         let remedy = "is for accounts with platform = \"antigravity\" only";
         report.mistake(&format!("{path}.mixed"), Some("true".to_owned()), remedy.to_owned());

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::finding::{Report, did_you_mean, quoted};
+use crate::upstream::tier::{NoTier, Tier};
 
 /// A value with the place where it stands.
 pub(super) type Node<'t> = Spanned<DeValue<'t>>;
@@ -101,6 +102,11 @@ pub(super) fn scope() -> Rule<impl Fn(&String) -> bool> {
     let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
     let word = move |word: &str| !word.is_empty() && word.bytes().all(plain);
     rule(must, move |scope: &String| scope.len() <= 2000 && scope.split(' ').all(word))
+}
+
+/// A tier's name.
+pub(super) fn tier() -> Rule<impl Fn(&String) -> bool> {
+    rule(&NoTier.to_string(), |name: &String| Tier::parse(name).is_ok())
 }
 
 /// Walks the tree and notes where it is.

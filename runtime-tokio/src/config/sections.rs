@@ -10,7 +10,7 @@ use sluice_storage::degraded::Mode;
 use super::finding::Finding;
 use super::knobs::Knobs;
 use super::listen::Listen;
-use super::read::{Read as _, name, scope, section, within, words};
+use super::read::{Read as _, name, scope, section, tier, within, words};
 use super::secret::Secret;
 use super::store::{MEMORY, Store, cell};
 use super::values::{Concurrency, OneOrMany};
@@ -243,6 +243,8 @@ section! {
         default models: BTreeMap<String, String> = BTreeMap::new();
         /// The project that requests are made for, where the upstream wants Code Assist's envelope.
         optional project: String, name();
+        /// Its tier there, to be shown. Without it the upstream is asked.
+        optional tier: String, tier();
         /// Whether it also serves, in its groups, clients that do not ask for its platform.
         default mixed: bool = false;
         /// Whether warm-up requests are answered by the gateway in its name.

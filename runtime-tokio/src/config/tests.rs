@@ -312,6 +312,18 @@ fn each_kind_of_mistake_is_told_with_its_line_and_remedy() {
         ),
         (
             "\"sk-SECRET\"",
+            "\"sk\"\nplatform = \"gemini\"\nproject = \"p\"\ntier = \"a b\"",
+            "line 15: accounts[0].tier = \"a b\": must be at most 64 letters, digits and any of _/- in \
+             quotes",
+        ),
+        (
+            "\"sk-SECRET\"",
+            "\"sk\"\nplatform = \"gemini\"\ntier = \"PRO\"",
+            "line 14: accounts[0].tier = \"PRO\": is for accounts with a project only: others have no \
+             tier",
+        ),
+        (
+            "\"sk-SECRET\"",
             "\"sk\"\nmixed = true",
             "line 13: accounts[0].mixed = true: is for accounts with platform = \"antigravity\" only",
         ),

@@ -121,11 +121,14 @@ pub fn gates(view: &[LineView], directory: &Directory) -> Value {
     json!({"gates": view.iter().map(one).collect::<Vec<_>>()})
 }
 
-/// What is left of the quotas of each account whose upstream has told.
+/// What is left of the quotas of each account whose upstream has told, and its tier, if that is known.
 fn quotas(directory: &Directory, now: Time) -> Value {
     let accounts = directory.accounts.values().filter_map(|account| {
-        let told = account.windows.shown(now)?;
-        Some(json!({"account": account.name, "told": told}))
+        let tier = account.standing.as_ref().and_then(|standing| standing.tier());
+        let told = account.windows.shown(now);
+        let known = tier.is_some() || told.is_some();
+        let tier = tier.map(|tier| tier.shown());
+        known.then(|| json!({"account": account.name, "tier": tier, "told": told}))
     });
     json!({"quotas": accounts.collect::<Vec<_>>()})
 }

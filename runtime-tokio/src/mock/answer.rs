@@ -86,6 +86,7 @@ impl Mock {
             (&Method::POST, "/v1internal:streamGenerateContent") => {
                 self.generate(Spoken::CodeAssist { stream: true }, &head, body).await
             }
+            (&Method::POST, "/v1internal:loadCodeAssist") => self.account_info(&head, body).await,
             (&Method::POST, "/oauth/token") => {
                 self.issuer.call(head, body, || self.book.now()).await
             }
@@ -153,6 +154,28 @@ impl Mock {
             open.goes_wrong(fault);
         }
         tell(open, story, stream, fault, behaviour.pace).await
+    }
+
+    /// What Code Assist knows of an account: its tier.
+    async fn account_info(&self, head: &Parts, body: Incoming) -> Result<Response<Answer>, Reset> {
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|_| Reset)?;
+        let asked: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
+        let refuse = |status, why| error_answer(Protocol::Gemini, status, "", why);
+        let caller = bearer(&head.headers).and_then(|_| self.caller(&head.headers));
+        let found = caller.filter(|(_, good)| *good);
+        let found =
+            found.and_then(|(key, _)| Some((self.behaviour(&key)?, self.book.name_of(&key))));
+        let Some((behaviour, name)) = found else { return Ok(refuse(401, "invalid access token")) };
+        self.book.change(&name, |stats| stats.tier_calls += 1);
+        if asked["metadata"]["pluginType"] != "GEMINI" {
+            return Ok(refuse(400, "metadata.pluginType must be GEMINI"));
+        }
+        let tier = &*behaviour.tier;
+        if tier.is_empty() {
+            return Ok(refuse(403, SAYS_SO));
+        }
+        let allowed = json!([{"id": "standard-tier"}, {"id": tier, "isDefault": true}]);
+        Ok(json_answer(200, &json!({"currentTier": {"id": tier}, "allowedTiers": allowed})))
     }
 
     /// The key of a request, or that which its access token stands for, and whether it is still good.

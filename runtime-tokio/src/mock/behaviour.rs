@@ -27,6 +27,8 @@ pub struct Behaviour {
     pub refuses_over_limit: bool,
     /// What goes wrong how often, in thousandths; the first that is drawn.
     pub faults: Vec<(u32, Fault)>,
+    /// What Code Assist calls the account's tier; empty: it refuses to say.
+    pub tier: String,
     /// If set, each request waits for a permit from here before its answer begins.
     pub hold: Option<Rc<Semaphore>>,
 }
@@ -42,6 +44,7 @@ impl Default for Behaviour {
             limit: None,
             refuses_over_limit: false,
             faults: Vec::new(),
+            tier: "free-tier".to_owned(),
             hold: None,
         }
     }

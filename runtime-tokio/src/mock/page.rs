@@ -14,7 +14,7 @@ pub(super) fn stats(mock: &Mock) -> Value {
         let value = json!({
             "requests": stats.requests, "open": stats.open, "open_max": stats.open_max,
             "limit": mock.behaviour(&key).and_then(|behaviour| behaviour.limit),
-            "violations": stats.violations, "left": stats.left,
+            "violations": stats.violations, "left": stats.left, "tier_calls": stats.tier_calls,
             "answers": counts(&stats.answers), "faults": counts(&stats.faults),
         });
         (key, value)

@@ -86,6 +86,7 @@ struct RawBehaviour {
     tool: bool,
     limit: Option<Within<1, 1_000_000>>,
     over_limit: OverLimit,
+    tier: Option<String>,
     hold: bool,
     faults: Faults,
 }
@@ -113,6 +114,7 @@ impl From<RawBehaviour> for Behaviour {
             limit: raw.limit.map(|Within(limit)| limit),
             refuses_over_limit: raw.over_limit == OverLimit::Refuse,
             faults: raw.faults.0,
+            tier: raw.tier.unwrap_or(or.tier),
             hold: raw.hold.then(|| Rc::new(Semaphore::new(0))),
         }
     }

@@ -28,6 +28,8 @@ pub struct Stats {
     pub violations: u64,
     /// Answers whose head was decided on, by status.
     pub answers: BTreeMap<u16, u64>,
+    /// How often the account's tier was asked for, which counts as no request.
+    pub tier_calls: u64,
     /// What was made to go wrong, by the fault's name.
     pub faults: BTreeMap<&'static str, u64>,
 }

@@ -85,6 +85,20 @@ fn sensitive(scheme: &str, secret: &Secret) -> Option<HeaderValue> {
     Some(value)
 }
 
+/// An access that outlives what it was made for.
+pub(super) struct Kept {
+    id: AccountId,
+    account: Arc<Account>,
+    credential: Arc<Credential>,
+}
+
+impl Kept {
+    /// The access.
+    pub(super) fn access(&self) -> Access<'_> {
+        Access { id: self.id, account: &self.account, credential: self.credential.clone() }
+    }
+}
+
 /// See the module's documentation.
 pub(crate) struct Access<'a> {
     pub(crate) id: AccountId,
@@ -128,6 +142,12 @@ impl<'a> Access<'a> {
                 Self::to(worker, self.id, self.account, by).await.ok()
             }
         }
+    }
+
+    /// The same for later.
+    pub(super) fn kept(&self) -> Kept {
+        let (id, account, credential) = (self.id, self.account.clone(), self.credential.clone());
+        Kept { id, account, credential }
     }
 
     /// The header with the credential, for the account's host and no other.

@@ -24,6 +24,7 @@ use super::link::Exchange;
 use super::outgoing::Outgoing;
 use super::pool::NoAnswer;
 use super::relay::{Relay, Step};
+use super::tier;
 use crate::clock::Clock;
 use crate::directory::{Account, digest};
 use crate::gateway::Worker;
@@ -161,6 +162,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         if !head.status().is_success() {
             return Ok(self.refused(access, bridge, &head, exchange, total).await);
         }
+        tier::learn(self.worker, access);
         let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let stream = self.asked.stream;
         let in_pieces = stream || bridge.always_streams();

@@ -17,4 +17,5 @@ pub(crate) mod pool;
 pub mod redact;
 pub mod relay;
 pub mod target;
+pub mod tier;
 pub mod tls;

@@ -33,6 +33,8 @@ pub(crate) enum Operation {
     Count,
     /// Which models there are.
     Models,
+    /// What the upstream knows of the account.
+    Standing,
 }
 
 /// See the module's documentation.
@@ -44,6 +46,8 @@ pub struct Target {
     path: String,
     /// Where the list of models is.
     models: Option<String>,
+    /// Where the upstream tells what it knows of the account.
+    standing: Option<String>,
     kind: UpstreamKind,
     /// The `host` header of HTTP/1.1.
     pub(crate) host: HeaderValue,
@@ -72,6 +76,11 @@ fn models(kind: UpstreamKind, prefix: &str) -> Option<String> {
     })
 }
 
+/// Where the upstream tells what it knows of the account.
+fn standing(kind: UpstreamKind, prefix: &str) -> Option<String> {
+    (kind == UpstreamKind::CodeAssist).then(|| format!("{prefix}/v1internal:loadCodeAssist"))
+}
+
 impl Target {
     /// The target at this endpoint.
     ///
@@ -88,6 +97,7 @@ impl Target {
             origin,
             path,
             models: models(kind, &endpoint.prefix),
+            standing: standing(kind, &endpoint.prefix),
             kind,
             host: HeaderValue::try_from(&authority)
                 .map_err(|e| ("base_url", format!("{authority}: {e}")))?,
@@ -106,6 +116,7 @@ impl Target {
             }
             (UpstreamKind::OpenAi | UpstreamKind::CodeAssist, Operation::Count) => return None,
             (_, Operation::Models) => Cow::Borrowed(self.models.as_deref()?),
+            (_, Operation::Standing) => Cow::Borrowed(self.standing.as_deref()?),
             (UpstreamKind::Gemini, Operation::Answer { stream: false }) => {
                 self.call(model, "generateContent")
             }
