@@ -7,6 +7,9 @@ use std::sync::Arc;
 use crate::config::Secret;
 use crate::protocol::error::ApiError;
 
+/// Bytes of a character's code in JSON, after the backslash: `u002d`.
+const CODE_BYTES: usize = 5;
+
 /// What nobody is to be told. Copies share it.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets(Arc<[Secret]>);
@@ -21,7 +24,7 @@ impl Secrets {
         Self(secrets.into())
     }
 
-    /// What an upstream said, with these blotted out where they are in it.
+    /// What an upstream said, with these blotted out where they are in it, also with the escapes of JSON.
     #[must_use]
     pub fn hidden<'a>(&self, said: &'a [u8]) -> Cow<'a, [u8]> {
         self.0.iter().fold(Cow::Borrowed(said), |said, secret| {
@@ -53,16 +56,51 @@ fn hidden(said: &[u8], secret: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let (mut out, mut from) = (Vec::new(), 0);
-    for at in memchr::memmem::find_iter(said, secret) {
-        out.extend_from_slice(&said[from..at]);
+    let escaped = memchr::memchr(b'\\', said).is_some();
+    while let Some((start, end)) = find(said, from, secret, escaped) {
+        out.extend_from_slice(&said[from..start]);
         out.extend_from_slice(b"***");
-        from = at + secret.len();
+        from = end;
     }
     if from == 0 {
         return None;
     }
     out.extend_from_slice(&said[from..]);
     Some(out)
+}
+
+/// Where the secret begins and ends the next time. It may stand there as JSON writes it, also in a text
+/// within a text: whoever says it may write any of its characters with an escape.
+fn find(said: &[u8], from: usize, secret: &[u8], escaped: bool) -> Option<(usize, usize)> {
+    if !escaped {
+        let start = from + memchr::memmem::find(&said[from..], secret)?;
+        return Some((start, start + secret.len()));
+    }
+    (from..said.len()).find_map(|start| {
+        let rest = &said[start..];
+        if rest.starts_with(secret) {
+            return Some((start, start + secret.len()));
+        }
+        // Of several backslashes the first is enough to begin at; all would take time squared.
+        let within = start > from && said[start - 1] == b'\\' && said[start] == b'\\';
+        let length = if within { None } else { length_escaped(rest, secret) };
+        Some((start, start + length?))
+    })
+}
+
+/// How long the secret is here, if this begins with it. Backslashes are passed over on both sides: how
+/// many there are depends on how deep the text is.
+fn length_escaped(said: &[u8], secret: &[u8]) -> Option<usize> {
+    let mut rest = said;
+    for &byte in secret.iter().filter(|byte| **byte != b'\\') {
+        let slashes = rest.iter().take_while(|byte| **byte == b'\\').count();
+        let bare = &rest[slashes..];
+        let is_code = |code: &[u8]| code.eq_ignore_ascii_case(format!("u{byte:04x}").as_bytes());
+        let coded = slashes > 0 && bare.get(..CODE_BYTES).is_some_and(is_code);
+        rest = if coded { &bare[CODE_BYTES..] } else { bare.strip_prefix(&[byte])? };
+    }
+    let length = said.len() - rest.len();
+    (length > 0).then_some(length)
 }
 
 #[cfg(test)]
@@ -82,6 +120,28 @@ mod tests {
         assert_eq!(*hidden("sk-1!"), *b"***!");
         assert_eq!(*secrets(&[""], "x"), *b"x");
         assert_eq!(*secrets(&["sk-1", "", "sk-1-more"], "sk-1-more, sk-1"), *b"***, ***");
+    }
+
+    #[test]
+    fn also_in_the_ways_that_json_can_write_it() {
+        let hidden = |secret, said: &'static str| {
+            let hidden = secrets(&[secret]).hidden(said.as_bytes()).into_owned();
+            String::from_utf8(hidden).expect("text")
+        };
+        for (secret, said, want) in [
+            ("sk-1/x", r#"{"m":"sk-1\/x, sk\u002d1/x"}"#, r#"{"m":"***, ***"}"#),
+            ("sk-1/x", r#""\u0073\u006B\u002D\u0031\u002F\u0078!""#, r#""***!""#),
+            // Within JSON within JSON.
+            ("sk-1/x", r#""\\\"sk-1\\\/x\\\" sk\\u002d1/x""#, r#""\\\"***\\\" ***""#),
+            (r#"a"\b"#, r#""a\"\\b a"\b""#, r#""*** ***""#),
+            ("n-1", r#""\nn-1\n""#, r#""\n***\n""#),
+            ("sk-1", r#""sk\u002e1 sk\-2 sk\u002d" \"#, r#""sk\u002e1 sk\-2 sk\u002d" \"#),
+            (r"\", r"\u0041", "***u0041"),
+        ] {
+            assert_eq!(hidden(secret, said), want, "{said}");
+        }
+        let long = "\\".repeat(64 * 1024);
+        assert_eq!(*secrets(&["sk-1"]).hidden(long.as_bytes()), *long.as_bytes());
     }
 
     #[test]
