@@ -80,7 +80,7 @@ pub struct Account {
     /// The upstream's name of each model that has another one there.
     pub models: BTreeMap<String, String>,
     /// What is left of its quotas.
-    pub windows: Windows,
+    pub windows: Arc<Windows>,
     /// Its tier, if it can have one.
     pub standing: Option<Arc<Standing>>,
 }
@@ -122,22 +122,27 @@ pub fn model_id(name: &str) -> ModelId {
 }
 
 impl Account {
-    /// With the tokens of the former one, if they are as good for it.
+    /// With what is known of the former one, and its tokens, as far as that is as good for it.
     fn new(
         account: &config::Account,
         former: Option<&Arc<Self>>,
     ) -> Result<Self, (&'static str, String)> {
         let proxy = account.proxy.as_ref().map(Proxy::parse).transpose();
+        let protocol = account.platform.protocol();
+        let same = |former: &&Arc<Self>| {
+            former.endpoint == account.base_url && former.protocol == protocol
+        };
+        let former = former.filter(same);
         Ok(Self {
             name: account.name.clone(),
             target: Target::new(account.upstream(), &account.base_url)?,
             credential: source(account, former)?,
             endpoint: account.base_url.clone(),
             proxy: proxy.map_err(|why| ("proxy", why))?,
-            protocol: account.platform.protocol(),
+            protocol,
             project: account.project.clone(),
             models: account.models.clone(),
-            windows: Windows::default(),
+            windows: former.map(|former| former.windows.clone()).unwrap_or_default(),
             standing: standing(account, former),
         })
     }
@@ -165,8 +170,7 @@ impl Account {
 /// That of the former one, if what was learned of it still holds.
 fn standing(account: &config::Account, former: Option<&Arc<Account>>) -> Option<Arc<Standing>> {
     let new = Standing::of(account)?;
-    let there = former.filter(|former| former.endpoint == account.base_url);
-    let kept = there.and_then(|former| former.standing.as_ref());
+    let kept = former.and_then(|former| former.standing.as_ref());
     let kept = kept.filter(|standing| standing.is_like(&new)).cloned();
     Some(kept.unwrap_or_else(|| Arc::new(new)))
 }
@@ -177,8 +181,7 @@ fn source(
 ) -> Result<Source, (&'static str, String)> {
     let kind = account.upstream();
     if let Some(oauth) = &account.oauth {
-        let there = former.filter(|former| former.endpoint == account.base_url);
-        let tokens = there.and_then(|former| former.tokens());
+        let tokens = former.and_then(|former| former.tokens());
         let kept = tokens.filter(|tokens| tokens.serve(kind, oauth)).cloned();
         return Ok(Source::OAuth(kept.unwrap_or_else(|| Tokens::new(kind, oauth))));
     }
@@ -197,8 +200,9 @@ impl Directory {
         Self::with(config, &BTreeMap::new(), Tls::new(&config.upstream))
     }
 
-    /// Makes the directory of a newer configuration. Whom to trust stays as it is, and so do the tokens
-    /// of accounts whose place and section `oauth` do.
+    /// Makes the directory of a newer configuration. Whom to trust stays as it is, and so does what is
+    /// known of accounts that are at the same place, and their tokens if their section `oauth` is the
+    /// same.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
