@@ -14,7 +14,7 @@ pub use finding::{ConfigError, Finding};
 pub use knobs::Knobs;
 pub use listen::Listen;
 pub use secret::Secret;
-pub(crate) use secret::{SECRET_BYTES_MAX, read_file};
+pub(crate) use secret::{SECRET_BYTES_MAX, read_file, real_path};
 pub use sections::{
     AccessLogTo, Account, Anthropic, Config, DegradedName, Group, Key, Limits, Log, OAuth,
     OnDisconnect, OpenAi, PlatformName, Redis, Roots, Server, Upstream, User,

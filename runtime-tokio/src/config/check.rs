@@ -27,7 +27,7 @@ pub(super) fn check(config: &mut Config, report: &mut Report, outside: Outside) 
     unique_names(config, report);
     unique_keys(config, report);
     repeated_groups(config, report);
-    unique_files(config, report);
+    unique_files(config, report, outside);
     for (index, account) in config.accounts.iter_mut().enumerate() {
         secrets(account, &format!("accounts[{index}]"), report, outside);
         envelope(account, &format!("accounts[{index}]"), report);
@@ -232,12 +232,13 @@ fn tokens(oauth: &mut OAuth, path: &str, report: &mut Report, outside: Outside) 
 }
 
 /// Of two accounts with the same file, each would put its own tokens in the place of the other's.
-fn unique_files(config: &Config, report: &mut Report) {
+fn unique_files(config: &Config, report: &mut Report, outside: Outside) {
     let mut firsts = BTreeMap::new();
     for (index, account) in config.accounts.iter().enumerate() {
         let Some(oauth) = &account.oauth else { continue };
         let path = format!("accounts[{index}].oauth.credential_file");
-        let first = firsts.entry(&oauth.credential_file).or_insert_with(|| path.clone());
+        let file = outside.real_path(&oauth.credential_file);
+        let first = firsts.entry(file).or_insert_with(|| path.clone());
         if *first != path {
             let shown = Some(quoted(&oauth.credential_file.to_string_lossy()));
             let remedy = format!("{} is the same file; each needs its own", at(first, report));

@@ -4,9 +4,9 @@
 //! tests and fuzzers, without its author choosing which of the machine's files are opened.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::read::{Node, Read, Reader, Wrong};
 
@@ -108,6 +108,14 @@ impl Outside {
         }
     }
 
+    /// See [`real_path`].
+    pub(super) fn real_path(self, path: &Path) -> PathBuf {
+        match self {
+            Self::Nothing => path.to_owned(),
+            Self::Machine => real_path(path),
+        }
+    }
+
     /// The text of a file of at most so many bytes.
     pub(super) fn file(self, path: &Path, bytes_max: u64) -> Result<String, String> {
         match self {
@@ -116,6 +124,12 @@ impl Outside {
                 .map_err(|e| format!("the file {path:?} cannot be read: {e}")),
         }
     }
+}
+
+/// The one path of those that lead to the same file, past every link; of a file that is not there, what
+/// was written.
+pub(crate) fn real_path(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Reads a file of at most so many bytes.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
 use sluice_engine::Span;
 
@@ -414,6 +416,34 @@ fn mistakes_in_a_section_of_tokens_are_told_with_line_and_remedy() {
     let same = "line 18: accounts[1].oauth.credential_file = \"/c\": accounts[0].oauth.\
                 credential_file (line 12) is the same file; each needs its own";
     assert_eq!(told, [file, same]);
+}
+
+#[test]
+fn a_file_of_tokens_is_the_same_by_whatever_path() {
+    let folder = std::env::temp_dir().join(format!("sluice-same-file-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let (file, link) = (folder.join("c.json"), folder.join("link.json"));
+    fs::write(&file, "{\"refresh_token\":\"r\"}").expect("a file");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    let others = [folder.join("..").join(folder.file_name().expect("it")).join("c.json"), link];
+    let account = |name: &str, file: &Path| {
+        format!(
+            "[[accounts]]\nname = \"{name}\"\nbase_url = \"http://h\"\nconcurrency = 1\n\
+             groups = [\"main\"]\n[accounts.oauth]\ntoken_url = \"http://h/t\"\n\
+             client_id = \"me\"\ncredential_file = {file:?}\n"
+        )
+    };
+    let told = others.map(|other| {
+        let config = folder.join("sluice.toml");
+        let text = format!("{SMALL}{}{}", account("one", &file), account("two", &other));
+        fs::write(&config, text).expect("a file");
+        Config::load(&config).err().map(|error| error.to_string())
+    });
+    fs::remove_dir_all(&folder).expect("made above");
+    for told in told {
+        let told = told.expect("a mistake");
+        assert!(told.contains("credential_file (line 13) is the same file; each needs"), "{told}");
+    }
 }
 
 #[test]

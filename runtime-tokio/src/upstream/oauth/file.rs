@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Map, Value};
 
 use super::grant::token;
-use crate::config::{Secret, read_file};
+use crate::config::{Secret, read_file, real_path};
 
 /// The longest file, in bytes.
 pub(crate) const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -87,7 +87,7 @@ impl Stored {
     /// The system's.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         // What is a link stays one.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let path = real_path(path);
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
