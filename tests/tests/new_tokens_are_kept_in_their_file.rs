@@ -118,6 +118,42 @@ fn or_in_memory_where_it_cannot_be_written() {
     });
 }
 
+#[test]
+fn one_at_a_time_also_over_a_reload_that_changes_how() {
+    // Of another account, by which can be told that some time has passed.
+    let plan = plan().token_account("two", 9, named("two"), None, "priority = 9");
+    run(plan, async |world| {
+        let hold = Rc::new(Semaphore::new(0));
+        world.mock.know(&client_id("one"), Client { hold: Some(hold.clone()), ..rotates() });
+        let ask = || {
+            let world = world.clone();
+            tokio::task::spawn_local(async move { served(&world).await })
+        };
+        let before = ask();
+        world.until(|world| world.token_calls("one") == 1).await;
+        // The same file by another name, too.
+        let link = world.file("link");
+        std::os::unix::fs::symlink(world.file("one"), &link).expect("a link");
+        let file = |path: &std::path::Path| format!("credential_file = {path:?}");
+        let linked = world.config.replacen(&file(&world.file("one")), &file(&link), 1);
+        world.reload(&linked.replacen("[accounts.oauth]", "[accounts.oauth]\nscope = \"s\"", 1), 2);
+        let after = ask();
+        world.until(|world| world.held_and_waiting("one").0 == 2).await;
+        let text = world.config.replace("priority = 9", "priority = 0");
+        let two_only = text.replacen("groups = [\"main\"]", "groups = []", 1);
+        world.reload(&two_only, 3);
+        served(&world).await;
+        assert_eq!((world.token_calls("two"), world.token_calls("one")), (1, 1));
+        hold.add_permits(9);
+        for asked in [before, after] {
+            asked.await.expect("no panic");
+        }
+        assert_eq!(world.token_calls("one"), 1, "what the first brought was good for both");
+        assert_eq!(stored(&world.file("one"))["refresh_token"], "rt-mock-one-1");
+        world
+    });
+}
+
 async fn left(folder: &Folder, mock: &Rc<Mock>, upstream: std::net::SocketAddr) {
     let text = format!(
         "server = {{ listen = \"127.0.0.1:0\" }}\nlog.access = \"off\"\ngroups = [{{ name = \"main\" }}]\n\

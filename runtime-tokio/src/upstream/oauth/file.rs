@@ -3,11 +3,12 @@
 //!
 //! A reader never sees half of it: what is written is another file, which then takes its name. Blocking.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Map, Value};
 
@@ -24,6 +25,23 @@ const MODE: u32 = 0o600;
 const ACCESS: &str = "access_token";
 const REFRESH: &str = "refresh_token";
 const EXPIRES: &str = "expires_at";
+
+/// Whose turn it is to renew what a file holds. One renewal at a time sends the refresh token that
+/// stands there, also if a reload has changed how: the next one finds what the former wrote.
+pub(super) type Turn = tokio::sync::Mutex<()>;
+
+/// The turn of this file, by whatever path it is named.
+pub(super) fn turn(path: &Path) -> Arc<Turn> {
+    static TURNS: Mutex<BTreeMap<PathBuf, Weak<Turn>>> = Mutex::new(BTreeMap::new());
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    turns.retain(|_, turn| turn.strong_count() > 0);
+    let known = turns.entry(real_path(path)).or_default();
+    known.upgrade().unwrap_or_else(|| {
+        let turn = Arc::default();
+        *known = Arc::downgrade(&turn);
+        turn
+    })
+}
 
 /// What stands in such a file.
 #[derive(Clone, PartialEq, Eq)]

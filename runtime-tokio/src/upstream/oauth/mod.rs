@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use self::call::{Way, call};
-use self::file::Stored;
+use self::file::{Stored, Turn};
 use self::grant::{Granted, Refused};
 use self::state::{Look, Owner, State, Step};
 use super::access::Credential;
@@ -49,6 +49,8 @@ const TRIES_MAX: usize = 3;
 pub struct Tokens {
     kind: UpstreamKind,
     oauth: OAuth,
+    /// Of its file.
+    turn: Arc<Turn>,
     state: Mutex<State>,
     /// Something else can be gone with, or nobody is at it any more.
     changed: Notify,
@@ -64,8 +66,9 @@ impl Tokens {
     /// Those in the file that is named there, once a request needs one.
     #[must_use]
     pub fn new(kind: UpstreamKind, oauth: &OAuth) -> Arc<Self> {
+        let turn = file::turn(&oauth.credential_file);
         let (oauth, state, changed) = (oauth.clone(), Mutex::default(), Notify::new());
-        Arc::new(Self { kind, oauth, state, changed })
+        Arc::new(Self { kind, oauth, turn, state, changed })
     }
 
     /// Where they come from.
@@ -156,6 +159,7 @@ impl<N: Net, S: Watch> Renewal<N, S> {
     }
 
     async fn run(&self) {
+        let _turn = self.tokens.turn.lock().await;
         for _ in 0..TRIES_MAX {
             let changed = self.read().await;
             let now = self.worker.driver.clock.now();
