@@ -25,8 +25,7 @@ repeat
         if found[1] ~= limit or found[4] ~= ARGV[11] then break end
     elseif not found or found[7] == 2 then
         break
-    elseif pool and (string.find(ARGV[11], ' ' .. string.sub(name, 2) .. ' ', 1, true)
-        or not string.find(found[10], ' ' .. pool .. ' ', 1, true)) then
+    elseif pool and (has(ARGV[11], string.sub(name, 2)) or not has(found[10], pool)) then
         break
     end
     if found[1] == 0 then break end

@@ -33,3 +33,8 @@ end
 local function head(text)
     return string.sub(text, 1, string.find(LENGTHS, string.sub(text, 1, 1), 1, true))
 end
+
+-- Whether a list, which is empty or has a blank around every id, has this one.
+local function has(list, id)
+    return list ~= '' and string.find(list, ' ' .. id .. ' ', 1, true) ~= nil
+end

@@ -45,7 +45,7 @@ const TAMPERS: &[(&str, &str)] = &[
     ("lease.ask <= as_of", "lease.ask < as_of"),
     ("if way == 'settled' or settles then", "if true then"),
     ("if given_up then settle(given_up) end", ""),
-    ("load >= 100", "load > 100"),
+    ("load < 100", "load <= 100"),
     ("known >= MODEL_KEYS_MAX", "known > MODEL_KEYS_MAX"),
     ("hand_probes(lease.id, name, gate, false)", ""),
     ("not has(lease.excluded, string.sub(name, 2))", "true"),
