@@ -5,7 +5,7 @@
 -- are not even made (`health_part`) unless an account's health has to be asked, and what is done for
 -- each account is written out.
 local id, model, session, excluded = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local best_max, floor, unpacked = tonumber(ARGV[5]), math.floor, struct.unpack
+local best_max, floor = tonumber(ARGV[5]), math.floor
 local open, opens_in, first, best = 0, nil, nil, {}
 local first_priority, first_last, first_not_oauth
 local ask_health
