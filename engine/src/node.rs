@@ -446,3 +446,19 @@ const AWAY_INTERVAL: Span = Span::from_ms(250);
 
 /// Beats running whose count may be off before a resync: one may meet an operation between two lines.
 const MISMATCHES_MAX: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_at_fault_without_a_session_or_while_one_is_set_up_in_vain() {
+        let joined = || Session { node: Some(NodeId(1)), ..Session::new() };
+        let tried = Errand { tries: 1, ..Errand::default() };
+        assert!(Session::new().is_at_fault());
+        assert!(!joined().is_at_fault());
+        assert!(Session { resuming: true, ..joined() }.is_at_fault());
+        assert!(Session { define: tried, ..joined() }.is_at_fault());
+        assert!(Session { resync: tried, ..joined() }.is_at_fault());
+    }
+}

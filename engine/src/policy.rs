@@ -358,7 +358,13 @@ mod tests {
 
     #[test]
     fn an_engine_keeps_some_knobs_for_life() {
-        let renewed = Policy::fair().renewed(Policy { ping_interval: Span(7), ..Policy::seed() });
+        let renewed = Policy::fair().renewed(Policy {
+            ping_interval: Span(7),
+            beat_interval: Span(1),
+            belief: Span(2),
+            audit_interval: Span(3),
+            ..Policy::seed()
+        });
         let kept = (renewed.discipline, renewed.lease_ttl, renewed.reap_interval);
         assert_eq!(kept, (Discipline::Settle, None, None));
         assert_eq!((renewed.ping_interval, renewed.fallback), (Span(7), Fallback::First));

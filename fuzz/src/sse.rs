@@ -6,6 +6,7 @@ use bytes::Bytes;
 use sluice_runtime_tokio::protocol::Protocol;
 use sluice_runtime_tokio::protocol::answer::Usage;
 use sluice_runtime_tokio::protocol::sse::{self, Splitter};
+use sluice_runtime_tokio::upstream::redact::Secrets;
 use sluice_runtime_tokio::upstream::relay::{Relay, Step};
 
 /// Runs one input: the lengths of pieces are drawn from its end, the rest is the stream.
@@ -61,7 +62,7 @@ fn relay(
     stream: &Bytes,
     lengths: &[usize],
 ) -> (Vec<u8>, Option<Step>, [bool; 2], Usage) {
-    let mut relay = Relay::new(Protocol::Anthropic, model.map(str::to_owned), Bytes::new());
+    let mut relay = Relay::new(Protocol::Anthropic, model.map(str::to_owned), Secrets::default());
     let (mut sent, mut end) = (Vec::new(), None);
     for piece in pieces(stream, lengths) {
         match relay.push(piece) {

@@ -135,7 +135,7 @@ fn extract<'a>(headers: &'a HeaderMap, query: &'a str) -> Option<Cow<'a, str>> {
 }
 
 /// Undoes percent-encoding; what is not well encoded stays as it is.
-fn unescape(text: &str) -> Cow<'_, str> {
+pub(crate) fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }

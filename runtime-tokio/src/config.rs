@@ -14,9 +14,10 @@ pub use finding::{ConfigError, Finding};
 pub use knobs::Knobs;
 pub use listen::Listen;
 pub use secret::Secret;
+pub(crate) use secret::{SECRET_BYTES_MAX, read_file};
 pub use sections::{
-    AccessLogTo, Account, Anthropic, Config, DegradedName, Group, Key, Limits, Log, OnDisconnect,
-    OpenAi, PlatformName, Redis, Roots, Server, Upstream, User,
+    AccessLogTo, Account, Anthropic, Config, DegradedName, Group, Key, Limits, Log, OAuth,
+    OnDisconnect, OpenAi, PlatformName, Redis, Roots, Server, Upstream, User,
 };
 pub use store::Store;
 pub use values::{Concurrency, OneOrMany};
@@ -24,7 +25,7 @@ pub use values::{Concurrency, OneOrMany};
 use crate::directory::digest;
 use finding::Report;
 use read::Reader;
-use secret::{Outside, read_file};
+use secret::Outside;
 
 mod check;
 mod finding;

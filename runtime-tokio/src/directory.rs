@@ -13,7 +13,9 @@ use sluice_engine::{AccountId, GroupId, ModelId, Policy, PoolId, UserId};
 use crate::auth::{KeyOwner, Keys};
 use crate::config::{self, Config, ConfigError, Finding, PlatformName};
 use crate::protocol::Protocol;
+use crate::upstream::access::{Credential, Source};
 use crate::upstream::health::Windows;
+use crate::upstream::oauth::Tokens;
 use crate::upstream::target::Target;
 use crate::upstream::tls::Tls;
 
@@ -66,6 +68,8 @@ pub struct Account {
     pub endpoint: Endpoint,
     /// What requests to it have in common.
     pub target: Target,
+    /// What it is asked with.
+    pub credential: Source,
     /// The way there. Without it, directly; if it fails, nothing is sent another way.
     pub proxy: Option<Proxy>,
     /// What it speaks.
@@ -115,11 +119,16 @@ pub fn model_id(name: &str) -> ModelId {
 }
 
 impl Account {
-    fn new(account: &config::Account) -> Result<Self, (&'static str, String)> {
+    /// With the tokens of the former one, if they are as good for it.
+    fn new(
+        account: &config::Account,
+        former: Option<&Arc<Self>>,
+    ) -> Result<Self, (&'static str, String)> {
         let proxy = account.proxy.as_ref().map(Proxy::parse).transpose();
         Ok(Self {
             name: account.name.clone(),
-            target: Target::new(account.upstream(), &account.base_url, &account.api_key)?,
+            target: Target::new(account.upstream(), &account.base_url)?,
+            credential: source(account, former)?,
             endpoint: account.base_url.clone(),
             proxy: proxy.map_err(|why| ("proxy", why))?,
             protocol: account.platform.protocol(),
@@ -127,6 +136,14 @@ impl Account {
             models: account.models.clone(),
             windows: Windows::default(),
         })
+    }
+
+    /// Its tokens, if it has any.
+    fn tokens(&self) -> Option<&Arc<Tokens>> {
+        match &self.credential {
+            Source::Key(_) => None,
+            Source::OAuth(tokens) => Some(tokens),
+        }
     }
 
     /// Whether a connection to the other is as good for this one.
@@ -141,6 +158,22 @@ impl Account {
     }
 }
 
+fn source(
+    account: &config::Account,
+    former: Option<&Arc<Account>>,
+) -> Result<Source, (&'static str, String)> {
+    let kind = account.upstream();
+    if let Some(oauth) = &account.oauth {
+        let there = former.filter(|former| former.endpoint == account.base_url);
+        let tokens = there.and_then(|former| former.tokens());
+        let kept = tokens.filter(|tokens| tokens.serve(kind, oauth)).cloned();
+        return Ok(Source::OAuth(kept.unwrap_or_else(|| Tokens::new(kind, oauth))));
+    }
+    let key = account.api_key.as_ref().ok_or_else(|| ("api_key", "is missing".to_owned()))?;
+    let credential = Credential::key(kind, key).map_err(|why| ("api_key", why))?;
+    Ok(Source::Key(Arc::new(credential)))
+}
+
 impl Directory {
     /// Makes a directory of a configuration.
     ///
@@ -148,15 +181,16 @@ impl Directory {
     /// Certificates that cannot be read, and every proxy that is none: that only for a configuration
     /// that was changed after it was read.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
-        Self::with(config, Tls::new(&config.upstream))
+        Self::with(config, &BTreeMap::new(), Tls::new(&config.upstream))
     }
 
-    /// Makes the directory of a newer configuration. Whom to trust stays as it is.
+    /// Makes the directory of a newer configuration. Whom to trust stays as it is, and so do the tokens
+    /// of accounts whose place and section `oauth` do.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn renewed(&self, config: &Config) -> Result<Self, ConfigError> {
-        Self::with(config, Ok(self.tls.clone()))
+        Self::with(config, &self.accounts, Ok(self.tls.clone()))
     }
 
     /// Which configuration it is of; see [`config::version_text`].
@@ -167,6 +201,7 @@ impl Directory {
 
     fn with(
         config: &Config,
+        former: &BTreeMap<AccountId, Arc<Account>>,
         tls: Result<Tls, (&'static str, String)>,
     ) -> Result<Self, ConfigError> {
         let keys = config.users.iter().flat_map(|user| {
@@ -176,8 +211,9 @@ impl Directory {
         let mut accounts = BTreeMap::new();
         let mut mistakes = Vec::new();
         for (index, account) in config.accounts.iter().enumerate() {
-            match Account::new(account) {
-                Ok(known) => drop(accounts.insert(account_id(&account.name), Arc::new(known))),
+            let id = account_id(&account.name);
+            match Account::new(account, former.get(&id)) {
+                Ok(known) => drop(accounts.insert(id, Arc::new(known))),
                 Err((field, why)) => {
                     mistakes.push(Finding::of(&format!("accounts[{index}].{field}"), why));
                 }
@@ -230,7 +266,7 @@ fn roster(config: &Config, pools: BTreeMap<PoolKey, Pool>) -> Roster {
         let account = roster::Account {
             limit: a.concurrency.0,
             priority: a.priority,
-            oauth: false,
+            oauth: a.oauth.is_some(),
             intercept_warmup: a.intercept_warmup,
         };
         (account_id(&a.name), account)
@@ -288,7 +324,49 @@ fn members_by_model<'a>(
 
 #[cfg(test)]
 mod tests {
+    use sluice_engine::store::Limit;
+
     use super::*;
+
+    #[test]
+    fn tokens_stay_with_an_account_that_is_the_same_to_them() {
+        let oauth = config::OAuth {
+            token_url: Endpoint::parse("http://h/token").expect("good"),
+            client_id: "me".to_owned(),
+            client_secret: None,
+            scope: None,
+            credential_file: "/c.json".into(),
+        };
+        let account = config::Account {
+            name: "one".to_owned(),
+            platform: PlatformName::Gemini,
+            base_url: Endpoint::parse("http://h").expect("good"),
+            api_key: None,
+            oauth: Some(oauth.clone()),
+            proxy: None,
+            concurrency: config::Concurrency(Limit::Unlimited),
+            priority: 0,
+            groups: Vec::new(),
+            models: BTreeMap::new(),
+            project: None,
+            mixed: false,
+            intercept_warmup: false,
+        };
+        let former = Arc::new(Account::new(&account, None).expect("good"));
+        let stay = |new: config::Account| {
+            let new = Account::new(&new, Some(&former)).expect("good");
+            Arc::ptr_eq(former.tokens().expect("some"), new.tokens().expect("some"))
+        };
+        let base = account.clone();
+        assert!(stay(config::Account { priority: 7, ..base.clone() }));
+        let elsewhere = Endpoint::parse("http://other").expect("good");
+        assert!(!stay(config::Account { base_url: elsewhere, ..base.clone() }));
+        assert!(!stay(config::Account { project: Some("p".to_owned()), ..base.clone() }));
+        let oauth = config::OAuth { client_id: "you".to_owned(), ..oauth };
+        assert!(!stay(config::Account { oauth: Some(oauth), ..base.clone() }));
+        let none = Account::new(&config::Account { oauth: None, ..base }, Some(&former));
+        assert_eq!(none.err(), Some(("api_key", "is missing".to_owned())));
+    }
 
     #[test]
     fn accounts_that_name_models_serve_those_only() {

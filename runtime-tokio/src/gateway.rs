@@ -33,6 +33,7 @@ use crate::net::Net;
 use crate::shared::{Local, Shared};
 use crate::stall::{Patience, Stage, StallGuard};
 use crate::telemetry::AccessLog;
+use crate::upstream::oauth::RENEWAL_MAX;
 use crate::upstream::pool::Pool;
 use crate::vital::spawn_vital;
 
@@ -94,6 +95,8 @@ pub struct Worker<N: Net, S: Watch> {
     pub(crate) total_timeout: Duration,
     patience: Patience,
     connections_max: usize,
+    /// Renewals of access tokens that are under way.
+    pub(crate) renewals: Cell<usize>,
     /// What the names of its requests begin with.
     id_prefix: String,
     minted: Cell<u64>,
@@ -144,6 +147,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
             },
             connections_max: limits.connections_max.div_ceil(config.server.workers),
             config,
+            renewals: Cell::new(0),
             minted: Cell::new(0),
             phase,
             phase_changed: Notify::new(),
@@ -201,6 +205,8 @@ impl<N: Net, S: Watch> Worker<N, S> {
         connections.shutdown().await;
         self.local.connections(0);
         let _ = timeout(GIVING_BACK, self.given_back()).await;
+        // A token that was exchanged for another must not be lost.
+        let _ = timeout(RENEWAL_MAX, self.renewed()).await;
     }
 
     async fn accept(self: &Rc<Self>, listeners: &[N::Listener], connections: &mut JoinSet<()>) {
@@ -229,7 +235,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
         }
     }
 
-    /// Returns when all connections have ended, and what goes on after its client has left.
+    /// Returns when all connections have ended, and what goes on without a client.
     async fn all_served(&self, connections: &mut JoinSet<()>) {
         self.all_ended(connections).await;
         while self.driver.live_requests() > 0 {
@@ -246,6 +252,13 @@ impl<N: Net, S: Watch> Worker<N, S> {
     /// Returns when nothing is owed to the store any more.
     async fn given_back(&self) {
         while self.driver.live_requests() > 0 || self.driver.owed() > 0 {
+            sleep(GIVING_BACK_LOOK).await;
+        }
+    }
+
+    /// Returns when no access token is still to come.
+    async fn renewed(&self) {
+        while self.renewals.get() > 0 {
             sleep(GIVING_BACK_LOOK).await;
         }
     }

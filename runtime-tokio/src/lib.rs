@@ -5,6 +5,7 @@
 
 pub mod auth;
 mod billing;
+mod blocking;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -3,17 +3,17 @@
 //! Told to (SIGHUP), it reads its file again, and the secrets that the file names. What has a mistake
 //! changes nothing; what is good comes into force as a whole, in every worker.
 
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{io, thread};
 
 use sluice_storage::Watch;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::{mpsc, watch};
 
+use crate::blocking::aside;
 use crate::config::{Config, ConfigError, Finding};
 use crate::directory::Directory;
 use crate::gateway::Worker;
@@ -55,21 +55,13 @@ impl Source {
         Ok((current.renewed(&taken).map_err(in_file)?, told))
     }
 
-    /// [`read`](Self::read), on a thread of its own: a secret may be in a file that takes its time. One
-    /// that takes more than [`READ_MAX`], such as a pipe that nobody writes to, is waited for no longer.
+    /// [`read`](Self::read), of a file or a secret that may take its time.
     async fn read_aside(
         &self,
         current: Arc<Directory>,
     ) -> io::Result<Result<(Directory, Vec<Finding>), ConfigError>> {
-        let (done, reading) = oneshot::channel();
         let source = self.clone();
-        let read = move || {
-            // Who has gone meanwhile needs no answer.
-            let _ = done.send(source.read(&current));
-        };
-        thread::Builder::new().name("sluice-reload".to_owned()).spawn(read)?;
-        let late = || io::Error::from(io::ErrorKind::TimedOut);
-        timeout(READ_MAX, reading).await.map_err(|_| late())?.map_err(io::Error::other)
+        aside("sluice-reload", READ_MAX, move || source.read(&current)).await
     }
 }
 

@@ -104,3 +104,88 @@ impl Rates {
         Fate::Answered { there, back, twice: false }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What happens to the first thousands of operations.
+    fn fates(rates: Rates) -> Vec<Fate> {
+        (0..5_000).map(|n| rates.fate(Seed(3), 0, n)).collect()
+    }
+
+    fn short() -> Rates {
+        Rates { late_max: Span(3), ..Rates::healthy(Span(3)) }
+    }
+
+    #[test]
+    fn on_a_healthy_road_everything_is_answered_once() {
+        for fate in fates(short()) {
+            assert!(matches!(fate, Fate::Answered { twice: false, .. }), "{fate:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_thousand_in_a_thousand_nothing_else_happens() {
+        for fate in fates(Rates { refused: 1_000, ..short() }) {
+            assert!(matches!(fate, Fate::Refused { .. }), "{fate:?}");
+        }
+        for fate in fates(Rates { lost: 1_000, ..short() }) {
+            assert!(
+                matches!(fate, Fate::Unknown { first: Some(at), second: None, .. } if at <= Span(3)),
+                "{fate:?}"
+            );
+        }
+        for fate in fates(Rates { late: 1_000, ..short() }) {
+            assert!(matches!(fate, Fate::Unknown { second: None, .. }), "{fate:?}");
+        }
+        for fate in fates(Rates { twice: 1_000, ..short() }) {
+            let twice = matches!(
+                fate,
+                Fate::Answered { twice: true, .. }
+                    | Fate::Unknown { first: Some(_), second: Some(_), .. }
+            );
+            assert!(twice, "{fate:?}");
+        }
+    }
+
+    #[test]
+    fn mishaps_are_as_frequent_as_their_rates() {
+        let rates = Rates { refused: 100, lost: 200, late: 300, twice: 300, ..short() };
+        let mut counts = [0; 5];
+        for fate in fates(rates) {
+            let kind = match fate {
+                Fate::Refused { .. } => 0,
+                // One in eight of those that are late never comes; the others look like lost ones.
+                Fate::Unknown { second: None, .. } => 1,
+                Fate::Unknown { .. } => 2,
+                Fate::Answered { twice: true, .. } => 3,
+                Fate::Answered { .. } => 4,
+            };
+            counts[kind] += 1;
+        }
+        let want = [500, 2_500, 750, 750, 500];
+        for (count, want) in counts.into_iter().zip(want) {
+            assert!(count * 10 > want * 8 && count * 10 < want * 12, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn ways_take_anything_up_to_the_longest() {
+        let (mut there, mut back, mut later) = <(BTreeSet<_>, BTreeSet<_>, BTreeSet<_>)>::default();
+        for fate in fates(Rates { late: 500, ..short() }) {
+            match fate {
+                Fate::Answered { there: one, back: other, .. } => {
+                    there.insert(one);
+                    back.insert(other);
+                }
+                Fate::Unknown { first, .. } => later.extend(first),
+                Fate::Refused { .. } => panic!("nothing is refused"),
+            }
+        }
+        let all = BTreeSet::from([0, 1, 2, 3].map(Span));
+        assert_eq!([there, back, later], [all.clone(), all.clone(), all]);
+    }
+}

@@ -130,6 +130,9 @@ fn duration(span: Span) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MemoryStore;
+    use sluice_engine::store::{Enter, Grant, Limit, PROTOCOL, Version, Want};
+    use sluice_engine::{Ask, Attempt, LeaseId, RequestId, UserId};
     use std::sync::Mutex;
 
     /// Notes when which operation is applied.
@@ -201,5 +204,35 @@ mod tests {
         assert!(kinds.iter().all(|&n| n > 0), "{kinds:?}");
         assert!(seen.windows(2).any(|w| w[0].1 > w[1].1), "operations overtake each other");
         assert!(seen.iter().all(|(at, _)| *at >= Time(7)), "the store's own time is counted from");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn grants_come_late_to_whom_they_concern_and_the_view_at_once() {
+        let rates = Rates { delay_max: Span::from_secs(3_600), ..Rates::healthy(Span::ZERO) };
+        let store = FaultyStore::new(MemoryStore::new(Time(7)), Time(7), Seed(1), rates);
+        let heard: Arc<Mutex<Vec<Grant>>> = Arc::default();
+        let told = heard.clone();
+        let sink: GrantSink = Arc::new(move |grant| told.lock().expect("no panic").push(grant));
+        store.subscribe(Instance("one".into()), sink);
+        let now = |op| store.inner().try_now(Time(7), op).expect("in memory");
+        let (instance, replaces) = (Instance("one".into()), None);
+        let join = StoreOp::Join { instance, replaces, resume: false, protocol: PROTOCOL };
+        let StoreReply::Joined { node, .. } = now(join) else { panic!("nothing is in its way") };
+        let lease = |request| LeaseId { node, request: RequestId(request), attempt: Attempt(0) };
+        let enter = |request| {
+            let (user, limit, version) = (UserId(1), Limit::Slots(1), Version::default());
+            let want = Want::User { user, limit, version, line_max: 1 };
+            let (lease, ask, patience) = (lease(request), Ask(1), Some(Span::from_secs(9_999)));
+            StoreOp::Enter(Enter { lease, ask, want, tag: None, patience, ttl: None })
+        };
+        let (_held, _waits) = (now(enter(1)), now(enter(2)));
+        now(StoreOp::Leave { lease: lease(1), mark: None, fence: false });
+        let view = store.view().expect("a store in memory tells at once");
+        assert_eq!(view[0].held[0].0, lease(2));
+        sleep(Duration::from_millis(1)).await;
+        assert!(heard.lock().expect("no panic").is_empty(), "it is on its way");
+        sleep(Duration::from_secs(3_600)).await;
+        let heard: Vec<_> = heard.lock().expect("no panic").iter().map(|g| g.lease).collect();
+        assert_eq!(heard, [lease(2)]);
     }
 }

@@ -3,13 +3,13 @@
 //! It answers at once, so that a request whose slots are free is admitted without a task or an
 //! await. Its clock is the `now` of its callers: all workers of a process share one clock.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use sluice_engine::ledger::LineView;
-use sluice_engine::store::{Grant, Instance};
+use sluice_engine::store::Instance;
 use sluice_engine::{Ledger, StoreFault, StoreOp, StoreReply, Time};
 
-use crate::sinks::Sinks;
+use crate::sinks::{Sinks, held, push};
 use crate::{GrantSink, Store, Watch};
 
 /// See the module's documentation.
@@ -62,18 +62,8 @@ impl MemoryStore {
             }
             (reply, grants)
         };
-        self.push(&grants);
+        push(&self.sinks, &grants);
         reply
-    }
-
-    /// No lock is held while a sink is called.
-    fn push(&self, grants: &[Grant]) {
-        for &grant in grants {
-            let sink = held(&self.sinks).of(grant);
-            if let Some(sink) = sink {
-                sink(grant);
-            }
-        }
     }
 }
 
@@ -98,16 +88,10 @@ impl Watch for MemoryStore {
     }
 }
 
-/// A panic elsewhere leaves the ledger as the last whole operation did or as that operation broke
-/// off; serving on is better than refusing everybody.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sluice_engine::store::{Enter, Limit, PROTOCOL, Version, Want};
+    use sluice_engine::store::{Enter, Grant, Limit, PROTOCOL, Version, Want};
     use sluice_engine::{Ask, Attempt, LeaseId, NodeId, RequestId, Span, UserId};
     use std::sync::Arc;
 
@@ -161,6 +145,8 @@ mod tests {
         let heard = heard.lock().expect("no panic");
         assert_eq!(heard.len(), 1);
         assert_eq!((heard[0].0, heard[0].1.lease.node), ("two", two));
+        let view = store.view().expect("it is here");
+        assert_eq!((view[0].held[0].0.node, view[0].held.len()), (two, 1));
     }
 
     #[test]

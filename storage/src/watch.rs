@@ -73,3 +73,14 @@ impl Service {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_are_shown_one_word_for_who_answers() {
+        let all = [Service::Full, Service::Local, Service::Away];
+        assert_eq!(all.map(Service::name), ["full", "local", "away"]);
+    }
+}

@@ -10,6 +10,7 @@ mod resp;
 #[path = "support/server.rs"]
 mod server;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,10 +18,11 @@ use std::time::Duration;
 
 use sluice_engine::store::{Enter, Grant, Instance, Limit, PROTOCOL, Version, Want};
 use sluice_engine::{
-    Ask, Attempt, GateId, LeaseId, NodeId, RequestId, Span, StoreFault, StoreOp, StoreReply, UserId,
+    Ask, Attempt, GateId, LeaseId, NodeId, RequestId, Span, StoreFault, StoreOp, StoreReply, Time,
+    UserId,
 };
 use sluice_storage::redis::protocol::{SERVER_CLOCK, Script};
-use sluice_storage::redis::{ConnectError, Options, RedisStore};
+use sluice_storage::redis::{ConnectError, NodeView, Options, RedisStore, inspect};
 use sluice_storage::{Store, Watch};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
@@ -113,6 +115,44 @@ async fn hand_on(one: RedisStore, two: RedisStore) {
 }
 
 #[tokio::test]
+async fn an_operator_sees_who_there_is_and_takes_a_lease_out() {
+    let Some(server) = Server::start("operator", &[]) else { return };
+    let store = connect(&server).await;
+    let used = ask(&server, &["KEYS", "*"]);
+    assert!(used.iter().all(|key| key.starts_with("{sluice}:2:proof:")), "the start left {used:?}");
+    let (node, _) = join(&store, "one", None).await;
+    let instance = Instance("one".into());
+    assert_eq!(store.nodes().await, Ok(vec![NodeView { node, instance }]));
+    assert!(matches!(store.run(enter(node, 1, 1)).await, Ok(StoreReply::Held { .. })));
+    assert_eq!(store.release(lease(node, 1)).await, Ok(StoreReply::Done));
+    let lines = store.lines().await.expect("it answers");
+    assert!(lines.iter().all(|line| line.held.is_empty()), "{lines:?}");
+}
+
+#[tokio::test]
+async fn what_is_looked_at_of_a_redis_is_told() {
+    let options = ["--maxmemory", "123456789", "--maxmemory-policy", "volatile-ttl"];
+    let Some(server) = Server::start("inspected", &options) else { return };
+    let secs = || ask(&server, &["TIME"])[0].parse::<u64>().expect("seconds");
+    let before = secs();
+    let now = Cell::new(Time(1_000));
+    // Each look at this machine's clock takes 10 µs.
+    let tick = || now.replace(now.get() + Span(10));
+    let seen = inspect(&url(&server), &Options::default(), tick).await.expect("it answers");
+    let info = ask(&server, &["INFO", "server"]).concat();
+    assert!(
+        info.contains(&format!("redis_version:{}\r\n", seen.version)) && !seen.version.is_empty()
+    );
+    assert_eq!((seen.role.as_str(), seen.maxmemory), ("master", 123_456_789));
+    assert_eq!((seen.policy.as_str(), seen.evicts()), ("volatile-ttl", true));
+    assert_eq!(seen.round_trips, [Span(10); 20]);
+    let (theirs, ours) = seen.clocks;
+    assert_eq!(ours, Time(1_000 + 19 * 20 + 5), "in the middle of the last round trip");
+    assert!((before..=secs()).contains(&(theirs.0 / 1_000_000)), "{theirs:?}");
+    assert!(seen.rights.is_ok());
+}
+
+#[tokio::test]
 async fn a_limit_holds_over_all_gateways() {
     let Some(server) = Server::start("limit", &[]) else { return };
     let (running, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
@@ -161,6 +201,39 @@ async fn scripts_that_the_server_has_forgotten_are_sent_again() {
     let (node, _) = join(&store, "one", None).await;
     ask(&server, &["SCRIPT", "FLUSH"]);
     assert!(matches!(store.run(enter(node, 1, 1)).await, Ok(StoreReply::Held { .. })));
+}
+
+#[tokio::test]
+async fn what_fails_in_a_script_is_not_sent_again() {
+    let Some(server) = Server::start("full", &[]) else { return };
+    let patient = Options { timeout: Duration::from_secs(10), ..Options::default() };
+    let store = RedisStore::connect(&url(&server), patient).await.expect("it answers");
+    let (node, _) = join(&store, "one", None).await;
+    assert_eq!(store.view(), None, "it cannot be told at once");
+    ask(&server, &["CONFIG", "SET", "maxmemory", "1"]);
+    ask(&server, &["CONFIG", "RESETSTAT"]);
+    assert_eq!(store.run(enter(node, 1, 1)).await, Err(StoreFault::Unknown));
+    let run = ask(&server, &["INFO", "commandstats"]).concat();
+    assert!(run.contains("cmdstat_evalsha:calls=1,") && !run.contains("cmdstat_eval:"), "{run}");
+}
+
+#[tokio::test]
+async fn a_store_that_is_dropped_leaves_no_connection() {
+    let Some(server) = Server::start("dropped", &[]) else { return };
+    let others = || {
+        let clients = ask(&server, &["CLIENT", "LIST"]).concat();
+        clients.lines().filter(|client| !client.contains("cmd=client|list")).count()
+    };
+    let store = connect(&server).await;
+    assert_eq!(others(), 2, "one for operations, one for grants");
+    drop(store);
+    for _ in 0..500 {
+        if others() == 0 {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} connections are left", others());
 }
 
 #[tokio::test]

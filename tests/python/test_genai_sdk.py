@@ -22,6 +22,9 @@ SCRIPT = """
 greeting = "I am plain."
 words = 12
 
+[keys.slow]
+latency_ms = 500
+
 [keys.limited]
 faults = [{ kind = "status", status = 429, retry_after_s = 7 }]
 
@@ -30,6 +33,7 @@ faults = [{ kind = "torn", after_events = 3 }]
 """
 ROUTES = {
     "plain": Route(account=GEMINI),
+    "slow": Route(account=GEMINI),
     "limited": Route(account=GEMINI),
     "torn": Route(account=GEMINI),
     "mapped": Route(account={**GEMINI, "models": {MODEL: "vendor-7"}}),
@@ -40,7 +44,7 @@ ROUTES = {
 
 @pytest.fixture(scope="module")
 def running():
-    with stack(ROUTES, SCRIPT) as running_stack:
+    with stack(ROUTES, SCRIPT, "[policy]\nping_interval_ms = 50\n") as running_stack:
         yield running_stack
 
 
@@ -65,6 +69,11 @@ def test_a_streamed_answer(running):
     chunks = list(models(running, "plain").generate_content_stream(model=MODEL, contents="Hello"))
     pieces = [chunk.text for chunk in chunks if chunk.text]
     assert len(pieces) == 12 and "".join(pieces).startswith("I am plain.")
+    assert chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP
+
+
+def test_a_stream_that_has_been_waited_for(running):
+    chunks = list(models(running, "slow").generate_content_stream(model=MODEL, contents="Hello"))
     assert chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP
 
 

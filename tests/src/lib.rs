@@ -35,12 +35,14 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use tls::Authority;
+use tokens::{Folder, client, client_id};
 
 pub mod fleet;
 pub mod proxies;
 pub mod redis;
 pub mod road;
 pub mod tls;
+pub mod tokens;
 pub mod trouble;
 pub mod upstream;
 
@@ -53,6 +55,9 @@ pub struct Plan {
     authorities: Vec<(String, Authority)>,
     trusted: Option<PathBuf>,
     settings: String,
+    /// Accounts that are asked with access tokens, and where those come from if not from the mock.
+    tokens: BTreeMap<String, Option<String>>,
+    folder: Folder,
 }
 
 impl Plan {
@@ -96,6 +101,21 @@ impl Plan {
         self.account(name, n, behaviour, "")
     }
 
+    /// Adds an account that is asked with access tokens, which come from the mock or from `url`; see
+    /// [`World::file`].
+    #[must_use]
+    pub fn token_account(
+        mut self,
+        name: &str,
+        n: u32,
+        behaviour: Behaviour,
+        url: Option<String>,
+        more: &str,
+    ) -> Self {
+        self.tokens.insert(name.to_owned(), url);
+        self.account(name, n, behaviour, more)
+    }
+
     /// Adds an account at whose address nobody listens.
     #[must_use]
     pub fn dead_account(mut self, name: &str, more: &str) -> Self {
@@ -123,23 +143,34 @@ impl Plan {
         for (name, more) in &self.accounts {
             let url = secure.get(name).map(|address| format!("https://{address}"));
             let url = url.unwrap_or_else(|| format!("http://{upstream}"));
-            text += &format!(
-                "[[accounts]]\nname = \"{name}\"\nbase_url = \"{url}\"\n\
-                 api_key = \"{}\"\n{more}",
-                account_key(name)
-            );
+            text += &format!("[[accounts]]\nname = \"{name}\"\nbase_url = \"{url}\"\n");
+            let section = self.tokens.get(name).map(|from| {
+                let mocks = || format!("http://{upstream}/oauth/token");
+                self.folder.section(name, &from.clone().unwrap_or_else(mocks))
+            });
+            text += &match section {
+                None => format!("api_key = \"{}\"\n{more}", account_key(name)),
+                Some(section) => format!("{more}{section}"),
+            };
         }
         text
     }
 
     fn config(&self, text: &str) -> Config {
-        let mut config = Config::parse(text, 1).expect("the plan is a good configuration");
+        let mut config = read(&self.folder, text, 1);
         if self.trusted.is_some() {
             config.upstream.roots = Roots::Bundled;
             config.upstream.ca_file.clone_from(&self.trusted);
         }
         config
     }
+}
+
+fn read(folder: &Folder, text: &str, stamp: u64) -> Config {
+    if text.contains("credential_file") {
+        return folder.config(text, stamp);
+    }
+    Config::parse(text, stamp).expect("a good configuration")
 }
 
 /// The key of a user.
@@ -176,6 +207,8 @@ pub struct World<S: Watch = MemoryStore> {
     pub phase: watch::Sender<Phase>,
     /// What workers share.
     pub shared: Arc<Shared>,
+    /// Where tokens are kept.
+    pub folder: Folder,
     /// What the configuration said at first, as text.
     pub config: String,
     directory: watch::Sender<Arc<Directory>>,
@@ -237,6 +270,9 @@ impl<S: Watch> World<S> {
         let text = plan.text(address_of(&upstream), &addresses);
         let config = plan.config(&text);
         let mock = Mock::new(Seed(7), plan.behaviours);
+        for name in plan.tokens.keys() {
+            mock.know(&client_id(name), client(name));
+        }
         for (authority, listener) in secure {
             let mock = mock.clone();
             drop(tokio::task::spawn_local(async move { authority.serve(mock, listener).await }));
@@ -285,6 +321,7 @@ impl<S: Watch> World<S> {
             admin,
             phase,
             shared,
+            folder: plan.folder,
             config,
             directory,
             written,
@@ -293,7 +330,7 @@ impl<S: Watch> World<S> {
 
     /// Lets the gateway go by another configuration, which was written at `stamp`.
     pub fn reload(&self, text: &str, stamp: u64) {
-        let config = Config::parse(text, stamp).expect("a good configuration");
+        let config = read(&self.folder, text, stamp);
         let directory = self.directory.borrow().renewed(&config).expect("a good configuration");
         let directory = Arc::new(directory);
         self.worker.reload(directory.clone());

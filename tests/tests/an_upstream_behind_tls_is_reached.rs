@@ -1,8 +1,12 @@
 //! With HTTP/1.1 or HTTP/2, as the upstream chooses; and one that is not trusted gets no credential.
 
+use std::rc::Rc;
+
 use sluice_runtime_tokio::mock::Behaviour;
+use sluice_runtime_tokio::net::Listener;
 use sluice_tests::tls::Authority;
-use sluice_tests::{Plan, hello, named, run, text_of, together};
+use sluice_tests::{Plan, free_listener, hello, named, run, text_of, together};
+use tokio::net::TcpListener;
 
 fn plan(trusted: &Authority) -> Plan {
     Plan::default().user("alice", 50, "").trusting(trusted)
@@ -81,4 +85,35 @@ fn one_that_is_not_trusted_sees_no_request() {
         assert_eq!(world.mock.stats("mock-one").requests, 0);
         world
     });
+}
+
+/// What a client is answered whose account's tokens come from behind TLS, and how often they were called
+/// for.
+fn with_tokens_from(issuer: Rc<Authority>, trusted: &Authority, want: (u16, u64)) {
+    let listener = free_listener();
+    let url = format!("https://{}/oauth/token", listener.local_addr().expect("an address"));
+    let plan = plan(trusted).token_account("one", 1, named("one"), Some(url), "");
+    run(plan, async move |world| {
+        let listener = Listener::Tcp(TcpListener::from_std(listener).expect("a listener"));
+        let mock = world.mock.clone();
+        drop(tokio::task::spawn_local(async move { issuer.serve(mock, listener).await }));
+        let status = world.ask("alice", &hello(false)).await.status();
+        assert_eq!((status, world.token_calls("one")), want);
+        world
+    });
+}
+
+#[test]
+fn so_are_those_whom_access_tokens_come_from_over_http_1() {
+    let issuer = Rc::new(Authority::new(&["h2", "http/1.1"]));
+    with_tokens_from(issuer.clone(), &issuer, (200, 1));
+}
+
+#[test]
+fn and_if_they_are_not_trusted_they_get_no_refresh_token() {
+    with_tokens_from(
+        Rc::new(Authority::new(&["http/1.1"])),
+        &Authority::new(&["http/1.1"]),
+        (502, 0),
+    );
 }

@@ -15,9 +15,10 @@ use tokio::time::timeout;
 use super::store::block_on;
 use crate::clock::Clock;
 use crate::config::{Config, Store};
-use crate::directory::{Account, Directory};
+use crate::directory::{Account, Directory, Endpoint};
 use crate::net::TcpNet;
 use crate::store::options;
+use crate::upstream::access::Source;
 use crate::upstream::connect;
 
 /// How it is.
@@ -188,7 +189,7 @@ fn latency(sorted: &[Span], limit: Duration) -> Finding {
     Finding::ok("latency", found)
 }
 
-/// The way to each account: a connection, through its proxy, with TLS where the address says so.
+/// The way to each account and its tokens: a connection, through its proxy, with TLS where the address says so.
 async fn upstreams(directory: Directory, limit: Duration) -> Vec<Finding> {
     let directory = Arc::new(directory);
     let room = Arc::new(Semaphore::new(CONNECTS_MAX));
@@ -202,19 +203,35 @@ async fn upstreams(directory: Directory, limit: Duration) -> Vec<Finding> {
     }
     let mut findings = tasks.join_all().await;
     findings.sort_by_key(|(index, _)| *index);
-    findings.into_iter().map(|(_, finding)| finding).collect()
+    findings.into_iter().flat_map(|(_, findings)| findings).collect()
 }
 
-async fn upstream(directory: &Directory, account: &Account, limit: Duration) -> Finding {
+/// Where it lives, and where its tokens come from if it has any.
+async fn upstream(directory: &Directory, account: &Account, limit: Duration) -> Vec<Finding> {
     let what = format!("account {}", account.name);
-    let way = connect::connect::<TcpNet>(&account.endpoint, account.proxy.as_ref(), &directory.tls);
-    let address = account.endpoint.address();
+    let mut findings = vec![place(directory, account, &account.endpoint, what, limit).await];
+    if let Source::OAuth(tokens) = &account.credential {
+        let what = format!("token_url of account {}", account.name);
+        findings.push(place(directory, account, tokens.token_url(), what, limit).await);
+    }
+    findings
+}
+
+async fn place(
+    directory: &Directory,
+    account: &Account,
+    endpoint: &Endpoint,
+    what: String,
+    limit: Duration,
+) -> Finding {
+    let way = connect::connect::<TcpNet>(endpoint, account.proxy.as_ref(), &directory.tls);
+    let address = endpoint.address();
     let why = match timeout(limit, way).await {
         Ok(Ok(_)) => return Finding::ok(what, format!("{address} can be connected to")),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no connection within {} ms", limit.as_millis()),
     };
-    Finding::fail(what, format!("{address}: {why}; see its base_url and proxy, and [upstream]"))
+    Finding::fail(what, format!("{address}: {why}; see its address and proxy, and [upstream]"))
 }
 
 #[cfg(test)]

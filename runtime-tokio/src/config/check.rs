@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::finding::{Report, did_you_mean, quoted};
 use super::listen::Listen;
 use super::secret::Outside;
-use super::{Account, Config, PlatformName, Store};
+use super::{Account, Config, OAuth, PlatformName, Store};
 use crate::directory::Proxy;
 use crate::gateway::READ_BYTES_MAX;
 use crate::protocol::Protocol;
+use crate::upstream::oauth::file::{FILE_BYTES_MAX, Stored};
 
 /// The longest file of certificates, in bytes.
 const CA_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -26,6 +27,7 @@ pub(super) fn check(config: &mut Config, report: &mut Report, outside: Outside) 
     unique_names(config, report);
     unique_keys(config, report);
     repeated_groups(config, report);
+    unique_files(config, report);
     for (index, account) in config.accounts.iter_mut().enumerate() {
         secrets(account, &format!("accounts[{index}]"), report, outside);
         envelope(account, &format!("accounts[{index}]"), report);
@@ -182,15 +184,59 @@ fn envelope(account: &Account, path: &str, report: &mut Report) {
 /// The values of an account's secrets are never shown.
 fn secrets(account: &mut Account, path: &str, report: &mut Report, outside: Outside) {
     let api_key = format!("{path}.api_key");
-    if !report.is_wrong(&api_key)
-        && let Err(why) = account.api_key.resolve(outside)
-    {
-        report.mistake(&api_key, None, why);
+    match (&mut account.api_key, &account.oauth) {
+        (Some(_), Some(_)) => {
+            let remedy = "is beside a section oauth; an account has one of the two";
+            report.mistake(&api_key, None, remedy.to_owned());
+        }
+        (Some(key), None) => {
+            if let Err(why) = key.resolve(outside) {
+                report.mistake(&api_key, None, why);
+            }
+        }
+        (None, None)
+            if !report.is_wrong(&api_key) && !report.is_wrong(&format!("{path}.oauth")) =>
+        {
+            let remedy = "is missing; an account has an api_key, or a section oauth in its place";
+            report.mistake(&api_key, None, remedy.to_owned());
+        }
+        (None, _) => {}
+    }
+    if let Some(oauth) = &mut account.oauth {
+        tokens(oauth, &format!("{path}.oauth"), report, outside);
     }
     let Some(proxy) = &mut account.proxy else { return };
     let resolved = proxy.resolve(outside);
     if let Err(why) = resolved.and_then(|()| Proxy::parse(proxy).map(drop)) {
         report.mistake(&format!("{path}.proxy"), None, why);
+    }
+}
+
+/// What access tokens come from and are kept in.
+fn tokens(oauth: &mut OAuth, path: &str, report: &mut Report, outside: Outside) {
+    if let Some(Err(why)) = oauth.client_secret.as_mut().map(|secret| secret.resolve(outside)) {
+        report.mistake(&format!("{path}.client_secret"), None, why);
+    }
+    let file = &oauth.credential_file;
+    let read = outside.file(file, FILE_BYTES_MAX).and_then(|text| Stored::parse(&text).map(drop));
+    if let Err(why) = read {
+        let shown = Some(quoted(&file.to_string_lossy()));
+        report.mistake(&format!("{path}.credential_file"), shown, why);
+    }
+}
+
+/// Of two accounts with the same file, each would put its own tokens in the place of the other's.
+fn unique_files(config: &Config, report: &mut Report) {
+    let mut firsts = BTreeMap::new();
+    for (index, account) in config.accounts.iter().enumerate() {
+        let Some(oauth) = &account.oauth else { continue };
+        let path = format!("accounts[{index}].oauth.credential_file");
+        let first = firsts.entry(&oauth.credential_file).or_insert_with(|| path.clone());
+        if *first != path {
+            let shown = Some(quoted(&oauth.credential_file.to_string_lossy()));
+            let remedy = format!("{} is the same file; each needs its own", at(first, report));
+            report.mistake(&path, shown, remedy);
+        }
     }
 }
 

@@ -94,6 +94,15 @@ pub(super) fn name() -> Rule<impl Fn(&String) -> bool> {
     rule(must, holds)
 }
 
+/// Scopes of access tokens (RFC 6749, 3.3).
+pub(super) fn scope() -> Rule<impl Fn(&String) -> bool> {
+    let must = "must be 1 to 2000 characters in quotes: names of visible ASCII characters other than \
+                quotes and backslashes, with one space between them";
+    let plain = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
+    let word = move |word: &str| !word.is_empty() && word.bytes().all(plain);
+    rule(must, move |scope: &String| scope.len() <= 2000 && scope.split(' ').all(word))
+}
+
 /// Walks the tree and notes where it is.
 pub(super) struct Reader<'r> {
     /// Where every line begins.

@@ -15,7 +15,7 @@ use super::read::{Node, Read, Reader, Wrong};
 pub struct Secret(String);
 
 /// The longest secret, in bytes.
-const SECRET_BYTES_MAX: u64 = 16 * 1024;
+pub(crate) const SECRET_BYTES_MAX: u64 = 16 * 1024;
 
 impl Secret {
     /// The value, to be put into a request to the host that it belongs to and nowhere else.
@@ -119,7 +119,7 @@ impl Outside {
 }
 
 /// Reads a file of at most so many bytes.
-pub(super) fn read_file(path: &Path, bytes_max: u64) -> io::Result<String> {
+pub(crate) fn read_file(path: &Path, bytes_max: u64) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(bytes_max + 1).read_to_string(&mut text)?;
     if text.len() as u64 > bytes_max {

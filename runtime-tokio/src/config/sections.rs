@@ -10,7 +10,7 @@ use sluice_storage::degraded::Mode;
 use super::finding::Finding;
 use super::knobs::Knobs;
 use super::listen::Listen;
-use super::read::{Read as _, name, section, within, words};
+use super::read::{Read as _, name, scope, section, within, words};
 use super::secret::Secret;
 use super::store::{MEMORY, Store, cell};
 use super::values::{Concurrency, OneOrMany};
@@ -225,8 +225,10 @@ section! {
         default platform: PlatformName = PlatformName::default();
         /// Where it lives.
         required base_url: Endpoint;
-        /// The credential: the value itself, `env:NAME` or `file:PATH`.
-        required api_key: Secret;
+        /// The credential: the value itself, `env:NAME` or `file:PATH`. Without it there is `oauth`.
+        optional api_key: Secret;
+        /// In its place, access tokens that the gateway renews.
+        optional oauth: OAuth;
         /// The way to it, a [`Proxy`](crate::directory::Proxy): the value itself, `env:NAME` or
         /// `file:PATH`. Without it: directly.
         optional proxy: Secret;
@@ -245,6 +247,23 @@ section! {
         default mixed: bool = false;
         /// Whether warm-up requests are answered by the gateway in its name.
         default intercept_warmup: bool = false;
+    }
+}
+
+section! {
+    /// See [`Account::oauth`].
+    OAuth {
+        /// Where tokens come from.
+        required token_url: Endpoint;
+        /// The name that the operator is registered there by,
+        required client_id: String, name();
+        /// and the secret, if there is one: the value itself, `env:NAME` or `file:PATH`.
+        optional client_secret: Secret;
+        /// What tokens are asked for, names with a space between them. Without it: what the refresh
+        /// token is for.
+        optional scope: String, scope();
+        /// Where the tokens are kept: a file of JSON.
+        required credential_file: PathBuf;
     }
 }
 

@@ -13,7 +13,7 @@ const SMALL: &str = "[server]\nlisten = \"127.0.0.1:0\"\n[[groups]]\nname = \"ma
 const HASH: &str = "0000000000000000000000000000000000000000000000000000000000000001";
 
 /// Every section, as the document calls it.
-const SECTIONS: [(&str, &[&str]); 12] = [
+const SECTIONS: [(&str, &[&str]); 13] = [
     ("[server]", Server::FIELDS),
     ("[redis]", Redis::FIELDS),
     ("[limits]", Limits::FIELDS),
@@ -26,6 +26,7 @@ const SECTIONS: [(&str, &[&str]); 12] = [
     ("[[users]]", User::FIELDS),
     ("keys", Key::FIELDS),
     ("[[accounts]]", Account::FIELDS),
+    ("[accounts.oauth]", OAuth::FIELDS),
 ];
 
 /// A text, changed by a function that gets a whole account and a whole user.
@@ -97,7 +98,8 @@ fn what_the_example_has_commented_out_is_good_and_says_the_defaults_too() {
 fn every_field_is_in_the_example_and_in_the_document() {
     let mut example = BTreeSet::new();
     for line in EXAMPLE.lines() {
-        let line = line.trim().trim_start_matches("# ").trim_start_matches("{ ");
+        let line = line.trim_start_matches('#').trim().trim_start_matches("{ ");
+        example.extend(line.strip_prefix("[accounts.").map(|table| table.trim_end_matches(']')));
         example.extend(line.split(", ").filter_map(|part| part.split(" = ").next()));
     }
     for (section, fields) in SECTIONS {
@@ -218,9 +220,9 @@ fn what_is_missing_is_named() {
         "line 3: users[0].concurrency",
         "line 4: accounts[0].name",
         "line 4: accounts[0].base_url",
-        "line 4: accounts[0].api_key",
         "line 4: accounts[0].concurrency",
         "line 4: accounts[0].groups",
+        "line 4: accounts[0].api_key",
     ];
     assert_eq!(named, want.map(Some));
 }
@@ -345,6 +347,61 @@ fn each_kind_of_mistake_is_told_with_its_line_and_remedy() {
         let told = replaced(from, to);
         assert!(told.iter().any(|told| told == want), "want {want}\nin {told:#?}");
     }
+}
+
+#[test]
+fn mistakes_in_a_section_of_tokens_are_told_with_line_and_remedy() {
+    let oauth =
+        "oauth = { token_url = \"http://h/t\", client_id = \"me\", credential_file = \"/c\" }";
+    let file = "line 12: accounts[0].oauth.credential_file = \"/c\": files are only for a \
+                configuration that is one";
+    assert_eq!(replaced("api_key = \"sk-SECRET\"", oauth), [file]);
+    for (from, to, want) in [
+        ("h/t", "h/t?x", "accounts[0].oauth.token_url: has characters"),
+        (
+            "token_url = \"http://h/t\", ",
+            "",
+            "accounts[0].oauth.token_url: is missing; it must be https://",
+        ),
+        ("\"me\"", "\"\"", "accounts[0].oauth.client_id = \"\": must be 1 to 200 characters"),
+        (
+            "\"me\"",
+            "\"me\", client_secret = \"SEC RET\"",
+            "accounts[0].oauth.client_secret: the value must be",
+        ),
+        (
+            "\"me\"",
+            "\"me\", scope = \"a  b\"",
+            "accounts[0].oauth.scope = \"a  b\": must be 1 to 2000",
+        ),
+        ("\"/c\"", "\"\"", "accounts[0].oauth.credential_file = \"\": must be a path in quotes"),
+        (
+            "client_id",
+            "clientid",
+            "accounts[0].oauth.clientid: there is no such field; did you mean \"client_id\"?",
+        ),
+        (
+            "oauth =",
+            "api_key = \"SECRET\"\noauth =",
+            "accounts[0].api_key: is beside a section oauth",
+        ),
+    ] {
+        assert!(oauth.contains(from), "{from}");
+        let told = replaced("api_key = \"sk-SECRET\"", &oauth.replacen(from, to, 1));
+        let want = format!("line 12: {want}");
+        assert!(told.iter().any(|told| told.starts_with(&want)), "want {want}\nin {told:#?}");
+    }
+    let told = replaced("api_key = \"sk-SECRET\"", "oauth = \"SECRET\"");
+    assert_eq!(told, ["line 12: accounts[0].oauth: must be a table with fields such as token_url"]);
+    let text = text_of(|text| {
+        let text = text.replacen("api_key = \"sk-SECRET\"", oauth, 1);
+        let at = text.find("[[accounts]]").expect("it is there");
+        format!("{text}{}", text[at..].replace("first", "second"))
+    });
+    let told = mistakes(&text);
+    let same = "line 18: accounts[1].oauth.credential_file = \"/c\": accounts[0].oauth.\
+                credential_file (line 12) is the same file; each needs its own";
+    assert_eq!(told, [file, same]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Endpoint {
         let (tls, rest) = found.ok_or("does not begin with https:// or http://")?;
         let (authority, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if authority.contains('@') {
-            return Err("has a user in it; credentials belong into api_key".to_owned());
+            return Err("has a user in it; credentials have fields of their own".to_owned());
         }
         let (host, port) = host_and_port(authority)?;
         let prefix = prefix.trim_end_matches('/');

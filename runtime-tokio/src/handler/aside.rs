@@ -2,6 +2,7 @@
 //! of an account's health. Whom they go to is only looked up.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -18,6 +19,7 @@ use crate::directory::Account;
 use crate::gateway::{Phase, Worker};
 use crate::net::Net;
 use crate::protocol::error::ApiError;
+use crate::upstream::access::Access;
 use crate::upstream::bridge::Bridge;
 use crate::upstream::outgoing::Outgoing;
 use crate::upstream::pool::NoAnswer;
@@ -108,7 +110,8 @@ fn in_order(surveyed: &Surveyed, members: &[AccountId]) -> Vec<AccountId> {
 }
 
 /// An answer, read to its end.
-pub(super) struct Fetched {
+pub(super) struct Fetched<'a> {
+    access: Access<'a>,
     pub(super) head: Response<()>,
     pub(super) body: Bytes,
 }
@@ -117,16 +120,18 @@ pub(super) struct Fetched {
 ///
 /// # Errors
 /// There was no answer, or none that could be read to its end.
-pub(super) async fn fetch<N: Net, S: Watch>(
+pub(super) async fn fetch<'a, N: Net, S: Watch>(
     worker: &Rc<Worker<N, S>>,
     id: AccountId,
-    account: &Account,
+    account: &'a Arc<Account>,
     request: &Outgoing<'_>,
     bytes_max: usize,
-) -> Result<Fetched, Outcome> {
+) -> Result<Fetched<'a>, Outcome> {
     let by = Clock::after(TIME_MAX.min(worker.total_timeout));
+    // A 401 has no access token renewed: it may be about this operation alone.
+    let access = Access::to(worker, id, account, by).await?;
     let (head, mut exchange) =
-        worker.pool.send(id, account, request, by).await.map_err(|why| match why {
+        worker.pool.send(&access, request, by).await.map_err(|why| match why {
             NoAnswer::Connect => Outcome::Unreachable,
             NoAnswer::Stale | NoAnswer::Broken => Outcome::ServerError { status: 502 },
             NoAnswer::HeadTimeout => Outcome::ServerError { status: 504 },
@@ -142,20 +147,19 @@ pub(super) async fn fetch<N: Net, S: Watch>(
             Err(_) => return Err(Outcome::ServerError { status: 504 }),
         }
     }
-    worker.pool.keep(id, account, exchange);
-    Ok(Fetched { head, body: body.freeze() })
+    worker.pool.keep(access.id, access.account, exchange);
+    Ok(Fetched { access, head, body: body.freeze() })
 }
 
-impl Fetched {
+impl Fetched<'_> {
     /// What an answer with a status other than 2xx means, and what the client is told of it.
     pub(super) fn failure<N: Net, S: Watch>(
         &self,
         worker: &Worker<N, S>,
-        request: &Outgoing<'_>,
         bridge: Bridge<'_>,
     ) -> (Outcome, Option<ApiError>) {
         let now = worker.driver.clock.now();
-        bridge.failure(request.protocol, request.target, &self.head, &self.body, now)
+        bridge.failure(&self.access, &self.head, &self.body, now)
     }
 }
 

@@ -114,7 +114,6 @@ impl<N: Net, S: Watch> Counting<'_, N, S> {
         let request = Outgoing {
             method: Method::POST,
             protocol: account.protocol,
-            target: &account.target,
             client: &asked.headers,
             path,
             body,
@@ -125,7 +124,7 @@ impl<N: Net, S: Watch> Counting<'_, N, S> {
         }
     }
 
-    fn read(&self, bridge: Bridge<'_>, request: &Outgoing<'_>, fetched: &Fetched) -> Counted {
+    fn read(&self, bridge: Bridge<'_>, request: &Outgoing<'_>, fetched: &Fetched<'_>) -> Counted {
         let head = &fetched.head;
         let id = head.headers().get(headers::upstream_id(request.protocol));
         self.asked.log.upstream_id(id.and_then(|id| id.to_str().ok()).map(str::to_owned));
@@ -136,7 +135,7 @@ impl<N: Net, S: Watch> Counting<'_, N, S> {
                 None => Counted::Failed(Outcome::ServerError { status: 502 }, None),
             };
         }
-        let (outcome, refusal) = fetched.failure(self.worker, request, bridge);
+        let (outcome, refusal) = fetched.failure(self.worker, bridge);
         // Who knows the operation says in its own shape what it does not find.
         let unknown = matches!(head.status().as_u16(), 404 | 405 | 501) && refusal.is_none();
         if unknown || matches!(outcome, Outcome::Unable { .. }) {

@@ -161,7 +161,6 @@ impl<N: Net, S: Watch> Models<'_, N, S> {
             let request = Outgoing {
                 method: Method::GET,
                 protocol: account.protocol,
-                target: &account.target,
                 client: &self.head.headers,
                 path,
                 body: Bytes::new(),
@@ -179,7 +178,7 @@ impl<N: Net, S: Watch> Models<'_, N, S> {
                 Ok(fetched) if matches!(fetched.head.status().as_u16(), 401..=405 | 501) => {
                     return Ok(Self::known(account.protocol));
                 }
-                Ok(fetched) => fetched.failure(self.worker, &request, Bridge::None),
+                Ok(fetched) => fetched.failure(self.worker, Bridge::None),
             };
             last = Some(aside::told(id, outcome, refusal));
         }

@@ -82,9 +82,6 @@ impl<N: Net, S: Watch> Drop for Serving<'_, N, S> {
     }
 }
 
-/// A comment of a stream: no event, and no part of any answer.
-const KEEPALIVE: &[u8] = b": keepalive\n\n";
-
 impl<N: Net, S: Watch> Serving<'_, N, S> {
     async fn run(&self) -> Result<(), CutOff> {
         let mut last = None;
@@ -144,7 +141,7 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
     fn comment(&self) {
         if !self.permit.begun() {
             self.open_stream();
-            self.wire.offer(self.asked.framed(Bytes::from_static(KEEPALIVE)));
+            self.wire.offer(self.asked.framed(self.asked.protocol.sign_of_life()));
         }
     }
 
@@ -154,7 +151,7 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
             let sign = match self.asked.protocol {
                 Protocol::Anthropic => sse::event("ping", "{\"type\": \"ping\"}"),
                 // It has no such event.
-                Protocol::OpenAi | Protocol::Gemini => Bytes::from_static(KEEPALIVE),
+                protocol @ (Protocol::OpenAi | Protocol::Gemini) => protocol.sign_of_life(),
             };
             self.wire.send(self.asked.framed(sign)).await;
         }

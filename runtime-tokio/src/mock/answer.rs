@@ -1,5 +1,6 @@
 //! From a request to its answer, or to what goes wrong with it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::pending;
 use std::rc::Rc;
@@ -85,6 +86,9 @@ impl Mock {
             (&Method::POST, "/v1internal:streamGenerateContent") => {
                 self.generate(Spoken::CodeAssist { stream: true }, &head, body).await
             }
+            (&Method::POST, "/oauth/token") => {
+                self.issuer.call(head, body, || self.book.now()).await
+            }
             (&Method::GET, "/") => Ok(answer(200, "text/html; charset=utf-8", page::html(&self))),
             (&Method::GET, "/_mock/stats") => Ok(json_answer(200, &page::stats(&self))),
             (&Method::GET, "/_mock/left") => Ok(json_answer(200, &page::left(&self))),
@@ -102,12 +106,17 @@ impl Mock {
         let protocol = spoken.protocol();
         let error_answer =
             |status, kind: &str, message: &str| error_answer(protocol, status, kind, message);
-        let key = key_of(&head.headers);
-        let Some((key, behaviour)) = key.and_then(|key| Some((key, self.behaviour(key)?))) else {
+        let caller = self.caller(&head.headers);
+        let found = caller.and_then(|(key, good)| Some((self.behaviour(&key)?, key, good)));
+        let Some((behaviour, key, good)) = found else {
             return Ok(error_answer(401, "authentication_error", "invalid x-api-key"));
         };
-        let open = Open::new(&self.book, self.book.name_of(key));
-        let fault = behaviour.fate(self.seed, key, open.n).cloned();
+        let open = Open::new(&self.book, self.book.name_of(&key));
+        if !good {
+            let why = "the access token has expired";
+            return Ok(finish(&open, error_answer(401, "authentication_error", why)));
+        }
+        let fault = behaviour.fate(self.seed, &key, open.n).cloned();
         let over = open.enter(behaviour.limit).await;
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
         let body = match body {
@@ -146,6 +155,13 @@ impl Mock {
         tell(open, story, stream, fault, behaviour.pace).await
     }
 
+    /// The key of a request, or that which its access token stands for, and whether it is still good.
+    fn caller<'h>(&self, headers: &'h HeaderMap) -> Option<(Cow<'h, str>, bool)> {
+        let token = bearer(headers).and_then(|token| self.issuer.key_of(token, self.book.now()));
+        let token = token.map(|(key, good)| (Cow::Owned(key), good));
+        token.or_else(|| Some((Cow::Borrowed(key_of(headers)?), true)))
+    }
+
     /// Lets go so many of the requests that a key's behaviour holds, also such as come later.
     fn release(&self, head: &Parts) -> Response<Answer> {
         let refuse = |why: &str| error_answer(Protocol::Anthropic, BAD.0, BAD.1, why);
@@ -172,9 +188,12 @@ const BAD: (u16, &str) = (400, "invalid_request_error");
 
 fn key_of(headers: &HeaderMap) -> Option<&str> {
     let key = headers.get("x-api-key").and_then(|key| key.to_str().ok());
-    let bearer = || headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ");
     let googs = || headers.get("x-goog-api-key")?.to_str().ok();
-    key.or_else(bearer).or_else(googs).filter(|key| is_key(key))
+    key.or_else(|| bearer(headers)).or_else(googs).filter(|key| is_key(key))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
 /// Whether it has a length that a key can have.
@@ -350,11 +369,15 @@ fn head(status: u16, content_type: &'static str) -> Response<()> {
     response
 }
 
-fn answer(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Response<Answer> {
+pub(super) fn answer(
+    status: u16,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Answer> {
     head(status, content_type).map(|()| Answer::whole(body))
 }
 
-fn json_answer(status: u16, body: &Value) -> Response<Answer> {
+pub(super) fn json_answer(status: u16, body: &Value) -> Response<Answer> {
     answer(status, "application/json", body.to_string())
 }
 

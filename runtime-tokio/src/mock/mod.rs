@@ -22,14 +22,17 @@ use crate::net::Net;
 
 pub use answer::Reset;
 pub use behaviour::{Behaviour, Fault};
+pub use issuer::{Client, Grants};
 pub use script::{Script, ScriptError};
 pub use stats::{Departure, Seen, Stats};
 
+use issuer::Issuer;
 use stats::Book;
 
 mod answer;
 mod behaviour;
 pub mod command;
+mod issuer;
 mod page;
 mod script;
 mod stats;
@@ -42,6 +45,7 @@ pub struct Mock {
     keys: BTreeMap<String, Rc<Behaviour>>,
     /// For every other key; without it they are refused.
     default: Option<Rc<Behaviour>>,
+    issuer: Issuer,
     book: Rc<Book>,
     connections: Cell<u64>,
 }
@@ -59,7 +63,11 @@ impl Mock {
     /// An upstream that behaves as a script says.
     #[must_use]
     pub fn scripted(seed: Seed, script: Script) -> Rc<Self> {
-        Self::of(seed, script.keys, Some(script.default))
+        let mock = Self::of(seed, script.keys, Some(script.default));
+        for (id, client) in script.clients {
+            mock.know(&id, client);
+        }
+        mock
     }
 
     fn of(
@@ -71,6 +79,7 @@ impl Mock {
             seed,
             keys: keys.into_iter().map(|(key, behaviour)| (key, Rc::new(behaviour))).collect(),
             default: default.map(Rc::new),
+            issuer: Issuer::default(),
             book: Book::new(),
             connections: Cell::new(0),
         })
@@ -98,6 +107,36 @@ impl Mock {
     #[must_use]
     pub fn departures(&self) -> Vec<Departure> {
         self.book.departures()
+    }
+
+    /// Issues access tokens to a client of this name. One that is known already is served like this
+    /// from now on.
+    pub fn know(&self, id: &str, client: Client) {
+        self.issuer.know(id, client);
+    }
+
+    /// The refresh token that a known client is to call with, and a new access token that it did not
+    /// call for.
+    #[must_use]
+    pub fn tokens_of(&self, id: &str) -> Option<(String, String)> {
+        self.issuer.tokens_of(id, self.book.now())
+    }
+
+    /// The access tokens that a client has are good no more.
+    pub fn expire(&self, id: &str) {
+        self.issuer.expire(id, self.book.now());
+    }
+
+    /// How often a client has called for a token.
+    #[must_use]
+    pub fn token_calls(&self, id: &str) -> u64 {
+        self.issuer.calls().get(id).copied().unwrap_or_default()
+    }
+
+    /// The last calls for tokens, as far as they are remembered.
+    #[must_use]
+    pub fn token_calls_seen(&self) -> Vec<Seen> {
+        self.issuer.seen()
     }
 
     /// Returns when a key's counts are as wanted.

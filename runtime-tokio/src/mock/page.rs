@@ -20,7 +20,9 @@ pub(super) fn stats(mock: &Mock) -> Value {
         (key, value)
     };
     let keys: Map<_, _> = mock.book.all().into_iter().map(one).collect();
-    json!({"connections": mock.connections(), "keys": keys})
+    let one = |(id, calls)| (id, json!({"token_calls": calls}));
+    let clients: Map<_, _> = mock.issuer.calls().into_iter().map(one).collect();
+    json!({"connections": mock.connections(), "keys": keys, "clients": clients})
 }
 
 /// `GET /_mock/left`

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 use tokio::sync::Semaphore;
 
 use super::behaviour::{Behaviour, Fault, MILLE};
+use super::issuer::{Client, Grants};
 
 /// How requests with each key are answered.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -26,6 +27,8 @@ pub struct Script {
     /// With these. Nothing is taken over from `default`.
     #[serde(deserialize_with = "named_keys")]
     pub keys: BTreeMap<String, Behaviour>,
+    /// Who is issued access tokens.
+    pub clients: BTreeMap<String, Client>,
 }
 
 /// What is wrong with a script: the line, the text there, and what it must be.
@@ -142,6 +145,46 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Within<MIN, MAX> 
         }
 
         deserializer.deserialize_i64(Number(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Client {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        RawClient::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawClient {
+    key: String,
+    secret: Option<String>,
+    expires_in_s: Option<Within<1, DAY_SECS>>,
+    #[serde(default)]
+    rotates: bool,
+    refuses: Option<Refuses>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Refuses {
+    InvalidGrant,
+    ServerError,
+}
+
+impl From<RawClient> for Client {
+    fn from(raw: RawClient) -> Self {
+        Self {
+            secret: raw.secret,
+            expires_in_secs: raw.expires_in_s.map(|Within(secs)| secs.into()),
+            rotates: raw.rotates,
+            grants: match raw.refuses {
+                None => Grants::Token,
+                Some(Refuses::InvalidGrant) => Grants::Refusal(400, "invalid_grant"),
+                Some(Refuses::ServerError) => Grants::Refusal(500, "server_error"),
+            },
+            ..Self::of(&raw.key)
+        }
     }
 }
 
@@ -390,6 +433,25 @@ mod tests {
     }
 
     #[test]
+    fn a_client_can_be_written() {
+        let client = |lines: &str| {
+            let script = Script::parse(&format!("[clients.c]\nkey = \"k\"\n{lines}\n"));
+            script.expect("a good script").clients.remove("c").expect("it is there")
+        };
+        let plain = client("");
+        assert_eq!((&*plain.key, plain.rotates, plain.grants), ("k", false, Grants::Token));
+        assert_eq!(plain.expires_in_secs, None);
+        let full = client(
+            "secret = \"s\"\nexpires_in_s = 60\nrotates = true\nrefuses = \"invalid_grant\"",
+        );
+        assert_eq!((full.secret.as_deref(), full.expires_in_secs), (Some("s"), Some(60)));
+        assert_eq!((full.rotates, full.grants), (true, Grants::Refusal(400, "invalid_grant")));
+        let told = mistake("[clients.c]\nkey = \"k\"\nrefuses = \"x\"\n");
+        assert!(told.contains("`invalid_grant` or `server_error`"), "{told}");
+        assert!(mistake("[clients.c]\n").contains("missing field `key`"));
+    }
+
+    #[test]
     fn every_fault_can_be_written() {
         let faults = [
             ("kind = \"status\", status = 429", Fault::Status(429, "rate_limit_error", None)),
@@ -461,7 +523,7 @@ mod tests {
         }
         assert!(mistake("default = 1").contains("line 1"));
         assert!(mistake("[keys.a]\n[keys.a]\n").contains("line 2"));
-        assert!(mistake("[key.a]\n").contains("expected `default` or `keys`"));
+        assert!(mistake("[key.a]\n").contains("expected one of `default`, `keys`, `clients`"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use sluice_engine::roster::Platform;
 
@@ -131,6 +132,17 @@ impl Protocol {
             Self::Anthropic | Self::OpenAi => &["model"],
             Self::Gemini => &["modelVersion"],
         }
+    }
+
+    /// What may stand between events without being one, or a part of any answer.
+    #[must_use]
+    pub const fn sign_of_life(self) -> Bytes {
+        Bytes::from_static(match self {
+            Self::Anthropic | Self::OpenAi => b": keepalive\n\n",
+            // Google's own SDKs take a comment for an answer that makes no sense, and one end of a line
+            // for a part of what follows.
+            Self::Gemini => b"\n\n",
+        })
     }
 
     /// Whether nothing can follow the event with which an answer is whole.

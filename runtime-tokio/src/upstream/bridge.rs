@@ -12,8 +12,8 @@ use serde_json::Value;
 use sluice_engine::store::Scope;
 use sluice_engine::{Outcome, Span, Time};
 
+use super::access::Access;
 use super::classify::classify;
-use super::target::Target;
 use crate::directory::Account;
 use crate::protocol::Protocol;
 use crate::protocol::answer::Kind;
@@ -80,19 +80,19 @@ impl<'a> Bridge<'a> {
     /// if the request is called wrong. `now` counts from the Unix epoch.
     pub(crate) fn failure(
         self,
-        protocol: Protocol,
-        target: &Target,
+        access: &Access<'_>,
         head: &Response<()>,
         body: &[u8],
         now: Time,
     ) -> (Outcome, Option<ApiError>) {
+        let protocol = access.account.protocol;
         let (outcome, refusal) =
             classify(protocol, head.status().as_u16(), head.headers(), body, now);
         let refusal = refusal.map(|refusal| match self {
             Self::None | Self::Envelope { .. } => refusal,
             Self::Translation { .. } => translate::upstream_error(body).unwrap_or(refusal),
         });
-        (outcome, refusal.map(|refusal| target.told(refusal)))
+        (outcome, refusal.map(|refusal| access.secrets().told(refusal)))
     }
 
     /// For an answer that comes in pieces and goes out in pieces.

@@ -15,6 +15,7 @@ use sluice_engine::{AccountId, Attempt, Outcome};
 use sluice_storage::Watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::access::Access;
 use super::bridge::{Bridge, Lane, Remake, outcome_of};
 use super::classify::may_be_the_accounts;
 use super::excerpt;
@@ -22,7 +23,6 @@ use super::headers;
 use super::link::Exchange;
 use super::outgoing::Outgoing;
 use super::pool::NoAnswer;
-use super::redact;
 use super::relay::{Relay, Step};
 use crate::clock::Clock;
 use crate::directory::{Account, digest};
@@ -112,7 +112,31 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
     }
 
+    /// Asks, and once more with another access token if the upstream has refused the first.
     async fn go(&self, total: Instant) -> Result<End, CutOff> {
+        let mut access = match Access::to(self.worker, self.id, self.account, total).await {
+            Ok(access) => access,
+            Err(outcome) => return Ok(outcome.into()),
+        };
+        let mut again = true;
+        loop {
+            if self.wire.is_left() {
+                // While a token was waited for: nothing has been used that could be read on for.
+                return Ok(Outcome::Cancelled.into());
+            }
+            let end = self.ask(&access, total).await?;
+            if !(again && end.outcome == Outcome::Unauthorized { status: 401 }) {
+                return Ok(end);
+            }
+            match access.renewed(self.worker, total).await {
+                Some(renewed) => access = renewed,
+                None => return Ok(end),
+            }
+            again = false;
+        }
+    }
+
+    async fn ask(&self, access: &Access<'_>, total: Instant) -> Result<End, CutOff> {
         let account = self.account;
         let Some(bridge) = Bridge::between(self.asked.protocol, account) else {
             debug_assert!(false, "no pool has an account that its clients have no way to");
@@ -122,7 +146,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             Ok(body) => body,
             Err(refusal) => return Ok(End::unsent(refusal)),
         };
-        let (head, exchange) = match self.send(account, body, total).await {
+        let (head, exchange) = match self.send(access, body, total).await {
             Ok(answered) => answered,
             Err(NoAnswer::Connect) => return Ok(Outcome::Unreachable.into()),
             Err(NoAnswer::Stale | NoAnswer::Broken) => return Ok(NO_GOOD.into()),
@@ -135,7 +159,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         self.asked.log.upstream_id(id.map(str::to_owned));
         account.windows.note(account.protocol, head.headers(), self.worker.driver.clock.now());
         if !head.status().is_success() {
-            return Ok(self.refused(account, bridge, &head, exchange, total).await);
+            return Ok(self.refused(access, bridge, &head, exchange, total).await);
         }
         let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let stream = self.asked.stream;
@@ -147,9 +171,9 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             return Ok(NO_GOOD.into());
         }
         let model = account.upstream_model(&self.asked.model).map(|_| self.asked.model.clone());
-        let answered = Answered { account, head, exchange, total };
+        let answered = Answered { access, head, exchange, total };
         if stream {
-            let relay = Relay::new(self.asked.protocol, model, account.target.secret());
+            let relay = Relay::new(self.asked.protocol, model, access.secrets().clone());
             let lane = bridge.stream(|| self.naming());
             self.stream(answered, lane, relay).await
         } else if let Some(remake) = bridge.whole(|| self.naming()) {
@@ -177,28 +201,27 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
     /// Sends the request. Its body is not held any longer than that takes.
     async fn send(
         &self,
-        account: &Account,
+        access: &Access<'_>,
         body: Bytes,
         total: Instant,
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
-        let asked = self.asked;
+        let (asked, account) = (self.asked, access.account);
         let model = account.upstream_model(&asked.model).unwrap_or(&asked.model);
         // A pool has nobody that cannot be asked what it is for.
         let path = account.target.path(model, asked.operation).ok_or(NoAnswer::Connect)?;
         let request = Outgoing {
             method: Method::POST,
             protocol: account.protocol,
-            target: &account.target,
             client: &asked.headers,
             path,
             body,
         };
-        self.worker.pool.send(self.id, account, &request, total).await
+        self.worker.pool.send(access, &request, total).await
     }
 
     async fn refused(
         &self,
-        account: &Account,
+        access: &Access<'_>,
         bridge: Bridge<'_>,
         head: &Response<()>,
         mut exchange: Exchange<N>,
@@ -221,11 +244,11 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             }
         }
         let now = self.worker.driver.clock.now();
-        let (outcome, refusal) =
-            bridge.failure(account.protocol, &account.target, head, &body, now);
+        let (outcome, refusal) = bridge.failure(access, head, &body, now);
+        let account = access.account;
         let config = &self.worker.config;
         if config.log.upstream_errors {
-            let said = redact::hidden(&body, &account.target.secret());
+            let said = access.secrets().hidden(&body);
             let said = excerpt::of(&said, config.log.upstream_error_bytes_max);
             let id = &*self.asked.log.request_id;
             tracing::warn!(request_id = id, account = &*account.name, status, said, "refused");
@@ -256,7 +279,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
     /// A plain answer is held until it is whole, if it is not too long: then an upstream that
     /// breaks off in the middle is only a failed attempt.
     async fn plain(&self, answered: Answered<'_, N>, model: Option<String>) -> Result<End, CutOff> {
-        let Answered { account, head, mut exchange, total } = answered;
+        let Answered { access, head, mut exchange, total } = answered;
         let mut held = Held::default();
         let whole = loop {
             match self.chunk(&mut exchange, total).await {
@@ -276,7 +299,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         }
         let mut response = Response::new(());
         *response.status_mut() = head.status();
-        *response.headers_mut() = self.head(account, &head);
+        *response.headers_mut() = self.head(access.account, &head);
         self.asked.log.status(head.status().as_u16());
         self.permit.started(self.attempt);
         if whole {
@@ -316,13 +339,13 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         mut remake: Remake,
         model: Option<String>,
     ) -> Result<End, CutOff> {
-        let Answered { account, head, mut exchange, total } = answered;
+        let Answered { access, head, mut exchange, total } = answered;
         let mut by = total;
         let properly = loop {
             match self.chunk(&mut exchange, by).await {
                 Ok(Some(chunk)) => {
                     if let Err(error) = remake.push(chunk) {
-                        return Ok(End::of(account.target.told(error)));
+                        return Ok(End::of(access.secrets().told(error)));
                     }
                 }
                 Ok(None) => break true,
@@ -330,14 +353,14 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
                 Err(()) if remake.is_finishing() => break false,
                 Err(()) => return Ok(NO_GOOD.into()),
             }
-            if remake.is_finishing() && by == total {
-                by = total.min(Clock::after(AFTERWORD));
-            }
+            let patience = total.min(Clock::after(AFTERWORD));
+            // Of several answers, another may begin when all have ended that there are.
+            by = if remake.is_finishing() { patience } else { total };
         };
         let at = self.asked.protocol.model_in_answer();
         let body = match remake.end() {
             Ok(body) => named(body, at, model.as_deref()),
-            Err(error) => return Ok(End::of(account.target.told(error))),
+            Err(error) => return Ok(End::of(access.secrets().told(error))),
         };
         if properly {
             self.worker.pool.keep(self.id, self.account, exchange);
@@ -347,7 +370,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         self.asked.log.status(200);
         self.permit.started(self.attempt);
         let mut response = Response::new(());
-        *response.headers_mut() = self.head(account, &head);
+        *response.headers_mut() = self.head(access.account, &head);
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
         self.wire.answer(response, body);
@@ -360,7 +383,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         mut lane: Lane,
         mut relay: Relay,
     ) -> Result<End, CutOff> {
-        let Answered { account, head, mut exchange, total } = answered;
+        let Answered { access, head, mut exchange, total } = answered;
         let mut by = total;
         loop {
             let (piece, ended) = match self.chunk(&mut exchange, by).await {
@@ -373,13 +396,13 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             match step {
                 Step::Failed(outcome, refusal) => return Ok(End { outcome, refusal, told: false }),
                 Step::Start(bytes) => {
-                    self.start(account, &head);
+                    self.start(access.account, &head);
                     self.wire.send(self.asked.framed(bytes)).await;
                 }
                 Step::Send(bytes) => self.wire.send(self.asked.framed(bytes)).await,
                 Step::Broken(bytes) => {
                     if !self.permit.begun() {
-                        self.start(account, &head);
+                        self.start(access.account, &head);
                     }
                     self.wire.send(self.asked.framed(bytes)).await;
                     return Ok(End { told: true, ..Outcome::Truncated.into() });
@@ -443,7 +466,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
 
 /// An answer whose head has come, and until when it may take.
 struct Answered<'a, N: Net> {
-    account: &'a Account,
+    access: &'a Access<'a>,
     head: Response<()>,
     exchange: Exchange<N>,
     total: Instant,

@@ -8,6 +8,8 @@ use crate::protocol::Protocol;
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const GOOG_REQUEST_ID: HeaderName = HeaderName::from_static("x-goog-request-id");
+/// The features that a request needs.
+pub(crate) static BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// Headers of a usual answer, so that the map needs not grow.
@@ -62,6 +64,15 @@ pub(crate) fn up(
     passed.chain(unsaid.map(|(name, value)| (name, value)))
 }
 
+/// The features that a client names, and this one.
+pub(crate) fn betas_with(feature: &'static str, client: &HeaderMap) -> HeaderValue {
+    let named = client.get_all(&BETA).iter().filter_map(|value| value.to_str().ok());
+    let named: Vec<_> = named.collect();
+    let there = named.iter().flat_map(|value| value.split(',')).any(|name| name.trim() == feature);
+    let all = if there { named.join(",") } else { [&[feature], &*named].concat().join(",") };
+    HeaderValue::try_from(all).unwrap_or_else(|_| HeaderValue::from_static(feature))
+}
+
 /// What goes to the client of what an upstream answered.
 pub(crate) fn down(protocol: Protocol, upstream: &HeaderMap) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(HEADERS_USUAL);
@@ -106,6 +117,26 @@ mod tests {
             names,
             ["anthropic-beta", "anthropic-version", "content-type", "x-stainless-lang"]
         );
+    }
+
+    #[test]
+    fn a_feature_is_named_beside_the_clients_and_once() {
+        let betas = |values: &[&'static str]| {
+            let mut client = HeaderMap::new();
+            for value in values {
+                client.append(&BETA, HeaderValue::from_static(value));
+            }
+            betas_with("o", &client)
+        };
+        for (client, want) in [
+            (&[][..], "o"),
+            (&["a,b"], "o,a,b"),
+            (&["a", "b"], "o,a,b"),
+            (&["a, o", "b"], "a, o,b"),
+            (&["oo"], "o,oo"),
+        ] {
+            assert_eq!(betas(client), want);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use super::access::Access;
 use super::connect::{Connected, Stream};
 use super::http1::{self, Failed, Scratch};
 use super::outgoing::Outgoing;
@@ -137,17 +138,18 @@ impl<N: Net> Link<N> {
     /// Sends a request and waits for the answer's head.
     pub(crate) async fn send(
         mut self,
+        access: &Access<'_>,
         request: &Outgoing<'_>,
     ) -> Result<(Response<()>, Exchange<N>), SendError> {
         match &mut self {
             Self::Http1(connection) => {
-                let head = connection.send(request.http1_head(), request.body.clone()).await;
+                let head = connection.send(request.http1_head(access), request.body.clone()).await;
                 let head = head.map_err(SendError::Http1)?;
                 Ok((head, Exchange { link: self, body: None }))
             }
             Self::Http2 { sender, .. } => {
                 sender.ready().await.map_err(SendError::Http2)?;
-                let sent = sender.send_request(request.http2()).await;
+                let sent = sender.send_request(request.http2(access)).await;
                 let (head, body) = sent.map_err(SendError::Http2)?.into_parts();
                 Ok((Response::from_parts(head, ()), Exchange { link: self, body: Some(body) }))
             }

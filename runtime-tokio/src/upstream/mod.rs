@@ -1,5 +1,6 @@
 //! The upstream's side: connections, attempts, and what their ends mean.
 
+pub mod access;
 pub(crate) mod bridge;
 pub mod classify;
 pub(crate) mod connect;
@@ -9,6 +10,7 @@ pub(crate) mod headers;
 pub mod health;
 pub(crate) mod http1;
 pub(crate) mod link;
+pub mod oauth;
 pub(crate) mod outgoing;
 pub(crate) mod pool;
 pub mod redact;

@@ -9,6 +9,7 @@ use hyper::Response;
 use sluice_engine::AccountId;
 use tokio::time::{Instant, timeout_at};
 
+use super::access::Access;
 use super::connect::connect;
 use super::http1::{Failed, Scratch};
 use super::link::{Exchange, Link, Opened, SendError, Shared, open};
@@ -83,6 +84,16 @@ impl<N: Net> Pool<N> {
         self.kept.borrow_mut().retain(|id, _| stays(id));
     }
 
+    /// For connections that are made beside.
+    pub(crate) const fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// How long one may take to come about.
+    pub(crate) const fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
     /// Whether connections of this account, as it was known to somebody, are those that are kept.
     fn is_current(&self, id: AccountId, account: &Account) -> bool {
         let directory = self.directory.borrow();
@@ -94,21 +105,20 @@ impl<N: Net> Pool<N> {
     /// an upstream may have begun with is not sent to it again.
     pub(crate) async fn send(
         &self,
-        id: AccountId,
-        account: &Account,
+        access: &Access<'_>,
         request: &Outgoing<'_>,
         by: Instant,
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
-        if let Some(link) = self.take(id, account) {
-            match self.send_on(link, request, by).await {
+        if let Some(link) = self.take(access.id, access.account) {
+            match self.send_on(link, access, request, by).await {
                 Err(NoAnswer::Stale) => {}
                 done => return done,
             }
         }
         // Seldom needed, and large: in the future of every request it would be moved about.
-        let link = Box::pin(self.open(id, account, by)).await?;
+        let link = Box::pin(self.open(access.id, access.account, by)).await?;
         // A new connection has no reason to be closed but this request.
-        let sent = self.send_on(link, request, by).await;
+        let sent = self.send_on(link, access, request, by).await;
         sent.map_err(|why| if why == NoAnswer::Stale { NoAnswer::Broken } else { why })
     }
 
@@ -154,11 +164,13 @@ impl<N: Net> Pool<N> {
     async fn send_on(
         &self,
         link: Link<N>,
+        access: &Access<'_>,
         request: &Outgoing<'_>,
         by: Instant,
     ) -> Result<(Response<()>, Exchange<N>), NoAnswer> {
         let began = Clock::after(Duration::ZERO);
-        let sent = timeout_at(by.min(began + self.header_timeout), link.send(request)).await;
+        let sent =
+            timeout_at(by.min(began + self.header_timeout), link.send(access, request)).await;
         sent.map_err(|_| NoAnswer::HeadTimeout)?.map_err(|error| {
             let stale = match error {
                 SendError::Http1(Failed::Unanswered) => {

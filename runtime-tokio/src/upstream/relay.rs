@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use sluice_engine::Outcome;
 
 use super::classify::classify_event;
-use super::redact;
+use super::redact::Secrets;
 use crate::protocol::Protocol;
 use crate::protocol::answer::{Kind, UpstreamError, Usage};
 use crate::protocol::error::ApiError;
@@ -30,7 +30,7 @@ pub struct Relay {
     /// The client's name for the model, if the upstream has another.
     model: Option<String>,
     /// What no error may repeat.
-    credential: Bytes,
+    secrets: Secrets,
     started: bool,
     stopped: bool,
     /// An event has followed the last one: nothing from there on is passed on.
@@ -52,11 +52,11 @@ pub enum Step {
 }
 
 impl Relay {
-    /// The beginning of a stream from an upstream that is asked with this credential; with the
+    /// The beginning of a stream from an upstream whose errors may not repeat these secrets; with the
     /// client's name for the model, if the upstream has another.
     #[must_use]
-    pub fn new(protocol: Protocol, model: Option<String>, credential: Bytes) -> Self {
-        Self { protocol, model, credential, ..Self::default() }
+    pub fn new(protocol: Protocol, model: Option<String>, secrets: Secrets) -> Self {
+        Self { protocol, model, secrets, ..Self::default() }
     }
 
     /// The answer has begun.
@@ -108,24 +108,21 @@ impl Relay {
                     content = true;
                     self.stopped = true;
                 }
-                Kind::Error => {
+                Kind::Error | Kind::Failed => {
                     if !content {
                         return self.fail(&event.data);
                     }
                     self.started = true;
+                    let at = offset(&whole, event.raw);
                     let error = self.protocol.upstream_error(&event.data);
-                    let before = edited.up_to(offset(&whole, event.raw));
-                    return self.break_off(&before, error);
-                }
-                Kind::Failed => {
-                    if !content {
-                        return self.fail(&event.data);
+                    let tells = |error: &UpstreamError| self.secrets.are_in(&error.message);
+                    if kind == Kind::Error || error.as_ref().is_some_and(tells) {
+                        return self.break_off(&edited.up_to(at), error);
                     }
-                    self.started = true;
                     let mut bytes = std::mem::take(&mut self.prelude);
-                    let end = offset(&whole, event.raw) + event.raw.len();
+                    let end = at + event.raw.len();
                     let failed = edited.up_to(end);
-                    bytes.extend_from_slice(&redact::hidden(&failed, &self.credential));
+                    bytes.extend_from_slice(&self.secrets.hidden(&failed));
                     return Step::Broken(bytes.freeze());
                 }
             }
@@ -144,7 +141,7 @@ impl Relay {
 
     fn fail(&self, data: &[u8]) -> Step {
         let (outcome, refusal) = classify_event(self.protocol, data);
-        Step::Failed(outcome, refusal.map(|refusal| redact::told(refusal, &self.credential)))
+        Step::Failed(outcome, refusal.map(|refusal| self.secrets.told(refusal)))
     }
 
     fn break_off(&mut self, before: &[u8], error: Option<UpstreamError>) -> Step {
@@ -157,7 +154,7 @@ impl Relay {
             },
             None => told,
         };
-        let told = redact::told(told, &self.credential);
+        let told = self.secrets.told(told);
         let mut bytes = std::mem::take(&mut self.prelude);
         bytes.extend_from_slice(before);
         bytes.extend_from_slice(&told.to_event(self.protocol));
@@ -208,6 +205,7 @@ fn offset(whole: &[u8], part: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
     use proptest::prelude::*;
 
     const START: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":\
@@ -265,12 +263,23 @@ mod tests {
                 "event: response.failed\ndata: {\"response\":{\"error\":{\"message\":\"no\"}}}\n\n",
             ),
         ] {
-            let mut relay = Relay::new(protocol, None, Bytes::from_static(b"no"));
+            let mut relay =
+                Relay::new(protocol, None, Secrets::new([Secret::new("no".to_owned())]));
             let Step::Broken(sent) = relay.push(bytes(&[before, last])) else {
                 panic!("the upstream gave up");
             };
             assert_eq!(sent, bytes(&[before, &last.replace("\"no\"", "\"***\"")]));
         }
+        let secrets = Secrets::new([Secret::new("a/b".to_owned())]);
+        let mut relay = Relay::new(Protocol::OpenAi, None, secrets);
+        let escaped = "event: response.failed\ndata: {\"response\":{\"error\":\
+                       {\"code\":\"c\",\"message\":\"a\\/b\"}}}\n\n";
+        let delta = "event: response.output_text.delta\ndata: {}\n\n";
+        let Step::Broken(sent) = relay.push(bytes(&[delta, escaped])) else {
+            panic!("the upstream gave up");
+        };
+        let told = ApiError::new(502, "c", "***").to_event(Protocol::OpenAi);
+        assert_eq!(sent[delta.len()..], told);
     }
 
     #[test]
@@ -289,7 +298,8 @@ mod tests {
 
     #[test]
     fn the_client_sees_its_own_name_for_the_model() {
-        let mut relay = Relay::new(Protocol::Anthropic, Some("mine".to_owned()), Bytes::new());
+        let mut relay =
+            Relay::new(Protocol::Anthropic, Some("mine".to_owned()), Secrets::default());
         let step = relay.push(bytes(&[PING, START, DELTA]));
         let mine = START.replace("\"up\"", "\"mine\"");
         assert_eq!(step, Step::Start(bytes(&[PING, &mine, DELTA])));
@@ -297,7 +307,8 @@ mod tests {
 
     #[test]
     fn the_client_sees_its_own_name_for_the_model_in_an_answer_that_breaks_off() {
-        let mut relay = Relay::new(Protocol::Anthropic, Some("mine".to_owned()), Bytes::new());
+        let mut relay =
+            Relay::new(Protocol::Anthropic, Some("mine".to_owned()), Secrets::default());
         let Step::Broken(sent) = relay.push(bytes(&[START, DELTA, START, PING, ERROR, STOP]))
         else {
             panic!("the upstream gave up");
@@ -310,7 +321,8 @@ mod tests {
 
     #[test]
     fn whole_events_of_an_answer_are_passed_on_as_the_bytes_that_came() {
-        let mut relay = Relay::new(Protocol::Anthropic, Some("mine".to_owned()), Bytes::new());
+        let mut relay =
+            Relay::new(Protocol::Anthropic, Some("mine".to_owned()), Secrets::default());
         relay.push(bytes(&[START, DELTA]));
         let chunk = bytes(&[DELTA, PING, DELTA]);
         let Step::Send(sent) = relay.push(chunk.clone()) else { panic!("the answer goes on") };
@@ -324,7 +336,8 @@ mod tests {
         bytes: &Bytes,
         cuts: &[usize],
     ) -> (Vec<u8>, Option<Step>, [bool; 2], Usage) {
-        let mut relay = Relay::new(Protocol::Anthropic, model.map(str::to_owned), Bytes::new());
+        let mut relay =
+            Relay::new(Protocol::Anthropic, model.map(str::to_owned), Secrets::default());
         let (mut sent, mut end) = (Vec::new(), None);
         for pair in cuts.windows(2) {
             match relay.push(bytes.slice(pair[0]..pair[1])) {

@@ -1,21 +1,12 @@
 //! What every request to an account has in common, made once and not for every request.
-//!
-//! **Architecture Invariant:** an account's credential is here beside the only host it is sent to.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use bytes::Bytes;
 use hyper::Uri;
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use hyper::header::HeaderValue;
 
-use super::redact;
-use crate::config::Secret;
 use crate::directory::Endpoint;
-use crate::protocol::error::ApiError;
-
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 /// How an upstream is asked: its paths, and where its credential stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +47,6 @@ pub struct Target {
     kind: UpstreamKind,
     /// The `host` header of HTTP/1.1.
     pub(crate) host: HeaderValue,
-    /// The header with the credential. Not shown by `Debug`.
-    pub(crate) credential: (HeaderName, HeaderValue),
-    /// The credential alone, to be kept out of what clients are told.
-    secret: Secret,
 }
 
 /// Where answers are asked for, below a base address. Those of OpenAI end in the version for some, and
@@ -90,28 +77,13 @@ impl Target {
     ///
     /// # Errors
     /// Characters that cannot be in a request: the account's field, and the remedy.
-    pub fn new(
-        kind: UpstreamKind,
-        endpoint: &Endpoint,
-        key: &Secret,
-    ) -> Result<Self, (&'static str, String)> {
+    pub fn new(kind: UpstreamKind, endpoint: &Endpoint) -> Result<Self, (&'static str, String)> {
         let path = path(kind, &endpoint.prefix);
         let scheme = if endpoint.tls { "https" } else { "http" };
         let authority = endpoint.authority();
         let origin = format!("{scheme}://{authority}");
         let uri = format!("{origin}{path}").parse::<Uri>();
         uri.map_err(|e| ("base_url", format!("{origin}{path}: {e}")))?;
-        let (name, value) = match kind {
-            UpstreamKind::Anthropic => (API_KEY, key.expose().to_owned()),
-            UpstreamKind::OpenAi | UpstreamKind::CodeAssist => {
-                (AUTHORIZATION, format!("Bearer {}", key.expose()))
-            }
-            UpstreamKind::Gemini => (GOOG_API_KEY, key.expose().to_owned()),
-        };
-        let value = HeaderValue::try_from(value);
-        let mut value =
-            value.map_err(|_| ("api_key", "must be visible ASCII characters".to_owned()))?;
-        value.set_sensitive(true);
         Ok(Self {
             origin,
             path,
@@ -119,8 +91,6 @@ impl Target {
             kind,
             host: HeaderValue::try_from(&authority)
                 .map_err(|e| ("base_url", format!("{authority}: {e}")))?,
-            credential: (name, value),
-            secret: key.clone(),
         })
     }
 
@@ -148,16 +118,6 @@ impl Target {
 
     fn call(&self, model: &str, action: &str) -> Cow<'_, str> {
         Cow::Owned(format!("{}{}:{action}", self.path, in_path(model)))
-    }
-
-    /// What a client is told of an error from here.
-    pub(crate) fn told(&self, error: ApiError) -> ApiError {
-        redact::told(error, self.secret.expose().as_bytes())
-    }
-
-    /// What nobody is to be told.
-    pub(crate) fn secret(&self) -> Bytes {
-        Bytes::copy_from_slice(self.secret.expose().as_bytes())
     }
 }
 

@@ -53,6 +53,11 @@ impl Tls {
         Ok(Self { upstream: connector(offers), proxy: connector(&[HTTP_1]) })
     }
 
+    /// The same, but HTTP/1.1 is all that is offered.
+    pub(crate) fn http1_only(&self) -> Self {
+        Self { upstream: self.proxy.clone(), proxy: self.proxy.clone() }
+    }
+
     /// Shakes hands with an upstream; also says whether it chose HTTP/2.
     pub(crate) async fn with_upstream<S: AsyncRead + AsyncWrite + Unpin>(
         &self,

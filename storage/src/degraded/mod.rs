@@ -14,13 +14,13 @@ mod shares;
 mod stand_in;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use sluice_engine::ledger::LineView;
-use sluice_engine::store::{Grant, Instance};
+use sluice_engine::store::Instance;
 use sluice_engine::{NodeId, StoreFault, StoreOp, StoreReply, Time};
 
-use crate::sinks::Sinks;
+use crate::sinks::{Sinks, held, push};
 use crate::{Condition, GrantSink, Service, Store, Watch};
 use breaker::Breaker;
 pub use breaker::{Circuit, Thresholds};
@@ -228,18 +228,8 @@ impl<S: Watch> Degraded<S> {
             held(&self.sinks).join(instance, *node);
         }
         drop(state);
-        self.push(&grants);
+        push(&self.sinks, &grants);
         reply
-    }
-
-    /// No lock is held while a sink is called.
-    fn push(&self, grants: &[Grant]) {
-        for &grant in grants {
-            let sink = held(&self.sinks).of(grant);
-            if let Some(sink) = sink {
-                sink(grant);
-            }
-        }
     }
 
     /// Sends the operation to see whether the store is back.
@@ -325,89 +315,5 @@ impl<S: Watch> Watch for Degraded<S> {
     }
 }
 
-/// Nothing that is done under these locks can break off half done.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use sluice_engine::store::{Enter, Limit, PROTOCOL, Want};
-    use sluice_engine::{Ask, Attempt, LeaseId, RequestId, Span, UserId};
-
-    use super::*;
-    use crate::MemoryStore;
-
-    /// A store that can be cut off.
-    struct Road(MemoryStore, AtomicBool);
-
-    impl Store for Road {
-        fn try_now(&self, _: Time, op: StoreOp) -> Result<StoreReply, StoreOp> {
-            Err(op)
-        }
-
-        async fn run(&self, op: StoreOp) -> Result<StoreReply, StoreFault> {
-            if self.1.load(Ordering::Relaxed) {
-                return Err(StoreFault::Refused);
-            }
-            Ok(self.0.try_now(Time(9_000_000), op).expect("a store in memory answers at once"))
-        }
-    }
-
-    impl Watch for Road {
-        fn subscribe(&self, instance: Instance, sink: GrantSink) {
-            self.0.subscribe(instance, sink);
-        }
-
-        fn view(&self) -> Option<Vec<LineView>> {
-            self.0.view()
-        }
-    }
-
-    fn join(replaces: Option<NodeId>, resume: bool) -> StoreOp {
-        StoreOp::Join { instance: Instance("a/0".into()), replaces, resume, protocol: PROTOCOL }
-    }
-
-    fn joined(reply: StoreReply) -> NodeId {
-        let StoreReply::Joined { node, .. } = reply else { panic!("{reply:?}") };
-        node
-    }
-
-    /// Asks at so many milliseconds.
-    fn at(store: &Degraded<Road>, ms: u64, op: StoreOp) -> Result<StoreReply, StoreFault> {
-        let now = Time(9_000_000) + Span::from_ms(ms);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        store.try_now(now, op).or_else(|op| runtime.block_on(store.run(op)))
-    }
-
-    #[test]
-    fn what_a_process_of_the_same_name_left_behind_is_not_taken_over_after_an_outage() {
-        let memory = MemoryStore::new(Time(9_000_000));
-        let direct = |op| memory.try_now(Time(9_000_000), op).expect("at once");
-        let dead = joined(direct(join(None, false)));
-        let lease = LeaseId { node: dead, request: RequestId(1), attempt: Attempt(0) };
-        let (user, limit) = (UserId(1), Limit::Slots(1));
-        let want = Want::User { user, limit, version: Default::default(), line_max: 1 };
-        let enter = Enter { lease, ask: Ask(7), want, tag: None, patience: None, ttl: None };
-        assert!(matches!(direct(StoreOp::Enter(enter)), StoreReply::Held { .. }));
-
-        let store =
-            Degraded::new(Road(memory, AtomicBool::new(true)), Mode::Local, Thresholds::default());
-        for ms in [0, 300, 600] {
-            drop(at(&store, ms, join(None, false)));
-        }
-        let stood_in = joined(at(&store, 700, join(None, false)).expect("a stand-in"));
-        store.inner.1.store(false, Ordering::Relaxed);
-        for ms in [1_000, 1_300, 1_600] {
-            let beat = StoreOp::Beat { node: stood_in, settled: 0, in_flight: 0 };
-            drop(at(&store, ms, beat));
-        }
-        let taken = at(&store, 2_000, join(Some(stood_in), true)).expect("it is back");
-        assert!(matches!(taken, StoreReply::Taken { node, .. } if node == dead), "{taken:?}");
-        joined(at(&store, 2_100, join(Some(dead), true)).expect("it is back"));
-        let held: usize = store.view().expect("in memory").iter().map(|line| line.held.len()).sum();
-        assert_eq!(held, 0);
-    }
-}
+mod tests;

@@ -16,11 +16,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::Space;
 use super::decode::decode_grant;
 use super::text::parse_id;
 use super::url::RedisUrl;
-use super::{Space, held};
-use crate::sinks::Sinks;
+use crate::sinks::{Sinks, held, push};
 
 /// How a store is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,10 +274,7 @@ pub(super) async fn hand_on(subscriber: SubscriberClient, sinks: Arc<Mutex<Sinks
         match messages.recv().await {
             Ok(message) => {
                 if let Some(grant) = grant(&message) {
-                    let sink = held(&sinks).of(grant);
-                    if let Some(sink) = sink {
-                        sink(grant);
-                    }
+                    push(&sinks, &[grant]);
                 }
             }
             Err(RecvError::Lagged(_)) => {}
@@ -306,3 +303,108 @@ const RECONNECT_DELAY: Duration = Duration::from_millis(200);
 
 /// Grants that wait to be handed on; more are lost, and cost their leases a back-off.
 const GRANTS_QUEUED_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(kind: ErrorKind, details: &'static str) -> ConnectError {
+        ConnectError::instead_of_a_connection(&Error::new(kind, details))
+    }
+
+    #[test]
+    fn what_redis_says_instead_of_a_connection_is_told_apart() {
+        let unknown = |details| told(ErrorKind::Unknown, details);
+        assert!(matches!(unknown("NOPERM no rights"), ConnectError::Forbidden { .. }));
+        assert!(matches!(unknown("WRONGPASS no such user"), ConnectError::Unauthorized(_)));
+        assert!(matches!(unknown("NOAUTH a password is needed"), ConnectError::Unauthorized(_)));
+        assert!(matches!(told(ErrorKind::Auth, "ERR oh"), ConnectError::Unauthorized(_)));
+        assert!(matches!(unknown("ERR oh"), ConnectError::Unreachable(_)));
+        assert!(matches!(told(ErrorKind::IO, "refused"), ConnectError::Unreachable(_)));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_tried_again_and_what_is_one_is_not() {
+        let told = |kind, details: &'static str| {
+            ConnectError::instead_of("the script", &Error::new(kind, details))
+        };
+        for kind in [ErrorKind::Timeout, ErrorKind::IO, ErrorKind::Canceled] {
+            assert!(matches!(told(kind, "oh"), ConnectError::Unreachable(_)));
+        }
+        for busy in ["BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "TRYAGAIN"] {
+            assert!(matches!(told(ErrorKind::Unknown, busy), ConnectError::Unreachable(_)));
+        }
+        let answer = told(ErrorKind::Unknown, "NOPERM no rights");
+        let ConnectError::Forbidden { what, why } = answer else { panic!("{answer:?}") };
+        assert!(what == "the script" && why.contains("no rights"), "{why}");
+    }
+
+    #[test]
+    fn every_error_says_what_was_said_and_what_to_do() {
+        let why = || "WHY".to_owned();
+        let all = [
+            (ConnectError::Url(why()), "WHY", "write another"),
+            (ConnectError::Unreachable(why()), "WHY", "Redis runs"),
+            (ConnectError::Unauthorized(why()), "WHY", "password"),
+            (ConnectError::Forbidden { what: why(), why: why() }, "WHY: WHY", "ACL SETUSER"),
+            (ConnectError::Evicts { policy: why() }, "maxmemory-policy WHY", "noeviction"),
+        ];
+        for (error, shown, remedy) in all {
+            assert!(error.to_string().contains(shown), "{error}");
+            assert!(error.remedy().contains(remedy), "{}", error.remedy());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_connection_that_is_asked_and_silent_has_stopped() {
+        let stops = async |asked: u64, answered: u64| {
+            let pulse = Pulse::default();
+            let talk = async {
+                // Within each of the first spans of silence, and then nothing more.
+                for _ in 0..3 {
+                    sleep(SILENCE_MAX / 2).await;
+                    (0..asked).for_each(|_| pulse.asked());
+                    (0..answered).for_each(|_| pulse.answered());
+                    sleep(SILENCE_MAX / 2).await;
+                }
+                sleep(SILENCE_MAX * 3).await;
+            };
+            tokio::select! {
+                biased;
+                () = pulse.stopped() => true,
+                () = talk => false,
+            }
+        };
+        assert!(stops(1, 0).await);
+        assert!(!stops(2, 1).await, "one answer is a sign of life");
+        assert!(!stops(1, 1).await);
+        assert!(!stops(0, 0).await, "nobody has asked");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_gets_no_answer_is_tried_five_times_and_no_more() {
+        let silent = || ConnectError::Unreachable(String::new());
+        let mut tries = 0;
+        let outcome = patiently(|| {
+            tries += 1;
+            std::future::ready(if tries < 5 { Err(silent()) } else { Ok(tries) })
+        });
+        assert_eq!(outcome.await.ok(), Some(5));
+        let mut tries = 0;
+        let outcome: Result<(), _> = patiently(|| {
+            tries += 1;
+            std::future::ready(Err(silent()))
+        })
+        .await;
+        assert!(outcome.is_err());
+        assert_eq!(tries, 5);
+        let mut tries = 0;
+        let outcome: Result<(), _> = patiently(|| {
+            tries += 1;
+            std::future::ready(Err(ConnectError::Unauthorized(String::new())))
+        })
+        .await;
+        assert!(outcome.is_err());
+        assert_eq!(tries, 1, "that is an answer");
+    }
+}

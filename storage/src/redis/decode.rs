@@ -243,4 +243,41 @@ mod tests {
         assert_eq!(decode(&answer(&["waiting", "2", "11", ""])), Ok(waiting(None)));
         assert_eq!(decode(&answer(&["waiting", "2", "11", "0"])), Ok(waiting(Some(Span(0)))));
     }
+
+    #[test]
+    fn a_home_is_as_the_script_says() {
+        let home = |state: &str| {
+            let fields = ["surveyed", "2", "", "", "15", state, "7", "3", "16", "1", "50", "9"];
+            let Ok(StoreReply::Surveyed(surveyed)) = decode(&answer(&fields)) else {
+                panic!("{state} is a state")
+            };
+            assert_eq!((surveyed.open, surveyed.best[0].account), (2, AccountId(6)));
+            surveyed.home.map(|home| (home.account, home.state, home.line))
+        };
+        for (word, state) in [
+            ("room", HomeState::Room),
+            ("full", HomeState::Full),
+            ("shut", HomeState::Shut(Span(7))),
+            ("gone", HomeState::Gone),
+        ] {
+            assert_eq!(home(word), Some((AccountId(5), state, 3)));
+        }
+    }
+
+    #[test]
+    fn nodes_are_told_with_their_names() {
+        let view =
+            |node, name: &str| NodeView { node: NodeId(node), instance: Instance(name.into()) };
+        let two = answer(&["11", "a/0", "12", "b/0"]);
+        assert_eq!(decode_nodes(&two), Ok(vec![view(1, "a/0"), view(2, "b/0")]));
+        assert_eq!(decode_nodes(&[]), Ok(Vec::new()));
+        assert!(decode_nodes(&answer(&["11"])).is_err());
+    }
+
+    #[test]
+    fn another_beginning_or_another_run_is_another_epoch() {
+        let all = [epoch(4, 2), epoch(4, 3), epoch(1, 2), epoch(4, 6)];
+        let distinct: std::collections::BTreeSet<u64> = all.into_iter().collect();
+        assert_eq!(distinct.len(), 4, "{all:?}");
+    }
 }

@@ -75,4 +75,14 @@ mod tests {
         assert_eq!(fault(ErrorKind::Timeout, "Request timed out."), StoreFault::Unknown);
         assert_eq!(fault(ErrorKind::IO, "Connection reset by peer"), StoreFault::Unknown);
     }
+
+    #[test]
+    fn silence_is_no_answer_and_whatever_the_server_says_is_one() {
+        let answered = |kind| Failed(Error::new(kind, "oh")).is_an_answer();
+        for silent in [ErrorKind::Timeout, ErrorKind::IO, ErrorKind::Canceled] {
+            assert!(!answered(silent));
+        }
+        assert!(answered(ErrorKind::Unknown) && answered(ErrorKind::Cluster));
+        assert!(!Failed::unsent().is_an_answer());
+    }
 }

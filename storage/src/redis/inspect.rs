@@ -123,6 +123,16 @@ mod tests {
     fn only_a_bound_and_another_policy_throw_keys_away() {
         assert!(evicts(1, "allkeys-lru"));
         assert!(!evicts(0, "allkeys-lru") && !evicts(1, "noeviction"));
+        let seen = |policy: &str| Inspection {
+            version: String::new(),
+            role: String::new(),
+            maxmemory: 1,
+            policy: policy.to_owned(),
+            clocks: (Time::ZERO, Time::ZERO),
+            round_trips: Vec::new(),
+            rights: Ok(()),
+        };
+        assert!(seen("allkeys-lru").evicts() && !seen("noeviction").evicts());
     }
 
     #[test]

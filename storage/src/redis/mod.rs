@@ -17,7 +17,7 @@ mod scripts;
 mod text;
 mod url;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use fred::clients::{Client, SubscriberClient};
 use fred::interfaces::{ClientLike, LuaInterface, PubsubInterface};
@@ -28,7 +28,7 @@ use sluice_engine::{NodeId, StoreFault};
 use tokio::task::JoinSet;
 
 pub use self::url::RedisUrl;
-use crate::sinks::Sinks;
+use crate::sinks::{Sinks, held};
 use crate::{GrantSink, Store, Watch};
 pub use connect::{ConnectError, Options};
 use connect::{Links, Pulse};
@@ -180,9 +180,4 @@ impl Watch for RedisStore {
         let answer = answer.map_err(|failed| failed.fault())?;
         decode::decode_view(&answer).map_err(|_| StoreFault::Unknown)
     }
-}
-
-/// Nothing that is done under these locks can break off half done.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

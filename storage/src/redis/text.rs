@@ -128,5 +128,7 @@ mod tests {
         assert!(parse_lease(&id(77), &id(1)).is_err());
         assert!(parse_id("").is_err() && parse_id("x1").is_err() && parse_id("31").is_err());
         assert!(parse_gate("").is_err() && parse_gate("p11").is_err());
+        let told = parse_gate("p11").expect_err("it is no gate").to_string();
+        assert!(told.contains("p11"), "{told}");
     }
 }

@@ -50,7 +50,7 @@ mod tests {
         };
         assert_eq!(all(&[]), "[]");
         assert_eq!(
-            all(&[": keepalive\n\n", "data: {\"a\":1}\n\ndata: 2\n\n", ": x\n\n", "data: 3\n\n"]),
+            all(&["\n\n", "data: {\"a\":1}\n\ndata: 2\n\n", ": x\n\n", "data: 3\n\n"]),
             "[{\"a\":1},2,3]"
         );
     }

@@ -39,7 +39,9 @@ impl Checker for Rejects {
             }
             What::Seen(Seen::Opened { req, node, .. }) => {
                 let late = self.since.is_some_and(|since| at > since + UNDER_WAY);
-                if late && !touched(books.scenario, *node, at, talkers) {
+                // What was sent after the store had gone cannot have been given a slot, however late it is.
+                let new = self.asked.contains(req);
+                if new || late && !touched(books.scenario, *node, at, talkers) {
                     return Err(format!("{req} is forwarded though the store is away"));
                 }
             }
@@ -121,5 +123,8 @@ mod tests {
         let mut back = opened(5_000);
         back.insert(1, (2_000, What::StoreAway(false)));
         assert!(judged(back));
+        let mut new = opened(1_000);
+        new.insert(1, (2_000, What::Seen(Seen::Asked { req: REQ, node: 0 })));
+        assert!(!judged(new), "it was not under way");
     }
 }
