@@ -1,22 +1,22 @@
 -- The common cases of Enter, on a gate that is open: a new lease gets a slot where nobody waits, or
 -- its place in the gate's own line where there is none; a known one claims its grant.
-local ask, tag, pool = tonumber(ARGV[3]), ARGV[4], ARGV[7] == 'p' and ARGV[8]
+local ask, tag = tonumber(ARGV[3]), ARGV[4]
 local lease, full, reply
 
 -- The gate: what the lease has, or else the best that it wants.
 repeat
     if not quiet then break end
-    kind = pool and 'a' or ARGV[7]
     if kept then
         lease = { unpacked(LEASE, kept) }
-        name = lease[4]
-        if ask <= lease[6] or lease[5] ~= '' or string.sub(name, 1, 1) ~= kind then break end
-        if not pool and name ~= kind .. ARGV[8] then break end
-    else
-        if pool and (pools_waited > 0 or not ARGV[12]) then break end
-        name = kind .. (pool and ARGV[12] or ARGV[8])
+        local its = lease[4]
+        if ask <= lease[6] or lease[5] ~= '' or string.sub(its, 1, 1) ~= kind then break end
+        if its ~= name then
+            if not pool then break end
+            name, gate = its, call('HGET', P .. 'g', its)
+        end
+    elseif pool and (pools_waited > 0 or not ARGV[12]) then
+        break
     end
-    gate = call('HGET', P .. 'g', name)
     if kind == 'u' then
         local wanted = tonumber(ARGV[9])
         limit, held, waiting, version = wanted, 0, 0, ARGV[11]

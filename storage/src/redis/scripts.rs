@@ -64,9 +64,8 @@ impl Script {
     #[must_use]
     pub fn text(self, clock: &str) -> String {
         let mut text = constants() + RECORDS + clock;
-        if let Some(at_once) = self.at_once() {
-            text.push_str(AT_ONCE);
-            text.push_str(at_once);
+        if let Some((reads, at_once)) = self.at_once() {
+            text = text + reads + AT_ONCE + at_once;
         }
         if self == Self::Survey {
             text.push_str("local function health_part()\n");
@@ -76,11 +75,15 @@ impl Script {
         text + &nested(self.parts())
     }
 
-    /// Its common cases.
-    const fn at_once(self) -> Option<&'static str> {
+    /// Its common cases, and what is read first for them.
+    const fn at_once(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Enter => Some(include_str!("enter_at_once.lua")),
-            Self::Leave => Some(include_str!("leave_at_once.lua")),
+            Self::Enter => {
+                Some((include_str!("enter_reads.lua"), include_str!("enter_at_once.lua")))
+            }
+            Self::Leave => {
+                Some((include_str!("leave_reads.lua"), include_str!("leave_at_once.lua")))
+            }
             Self::Join
             | Self::Beat
             | Self::Resync
