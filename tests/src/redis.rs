@@ -1,5 +1,6 @@
 //! A redis-server of the test's own: in a directory that goes with it, behind a socket in there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -87,16 +88,21 @@ impl Redis {
         assert_eq!(answer.trim(), "OK", "{words:?}");
     }
 
+    /// How often it has run each command, within scripts too, but for this one.
+    #[must_use]
+    pub fn calls(&self) -> BTreeMap<String, u64> {
+        let stats = self.asked(&["INFO", "commandstats"]);
+        let calls = stats.lines().filter_map(|line| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+        });
+        calls.filter(|(name, _)| name != "info").collect()
+    }
+
     /// How often it has run a script.
     #[must_use]
     pub fn scripts_run(&self) -> u64 {
-        let stats = self.asked(&["INFO", "commandstats"]);
-        let calls = stats.lines().filter_map(|line| {
-            let rest = line.strip_prefix("cmdstat_eval")?;
-            let (_, rest) = rest.split_once(":calls=")?;
-            rest.split(',').next()?.parse::<u64>().ok()
-        });
-        calls.sum()
+        self.calls().iter().filter(|(name, _)| name.starts_with("eval")).map(|(_, n)| n).sum()
     }
 
     /// Where it listens.
