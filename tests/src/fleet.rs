@@ -36,6 +36,7 @@ pub struct FleetPlan {
     settings: String,
     server: String,
     variables: Vec<(String, OsString)>,
+    store_variables: Vec<(String, OsString)>,
 }
 
 impl FleetPlan {
@@ -53,10 +54,17 @@ impl FleetPlan {
         self
     }
 
-    /// A variable of its environment.
+    /// Variables of the gateways' environment.
     #[must_use]
-    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
-        self.variables.push((name.to_owned(), value.into()));
+    pub fn variables(mut self, variables: Vec<(String, OsString)>) -> Self {
+        self.variables.extend(variables);
+        self
+    }
+
+    /// Variables of the store's environment.
+    #[must_use]
+    pub fn store_variables(mut self, variables: Vec<(String, OsString)>) -> Self {
+        self.store_variables.extend(variables);
         self
     }
 
@@ -99,7 +107,8 @@ pub fn run_for(
 ) {
     let program = std::env::var_os("SLUICE_BIN").map_or_else(|| program.into(), PathBuf::from);
     let whole = async {
-        let Some(redis) = Redis::start(name).await else { return };
+        let redis = Redis::start_with(name, &[], &plan.store_variables).await;
+        let Some(redis) = redis else { return };
         let any = ([127, 0, 0, 1], 0).into();
         let listener = TcpNet::bind(any, false).await.expect("a free port");
         let upstream = address_of(&listener);

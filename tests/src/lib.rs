@@ -37,6 +37,7 @@ use tokio::task::LocalSet;
 use tls::Authority;
 use tokens::{Folder, client, client_id};
 
+pub mod clock;
 pub mod fleet;
 pub mod proxies;
 pub mod redis;

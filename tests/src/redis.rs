@@ -1,6 +1,7 @@
 //! A redis-server of the test's own: in a directory that goes with it, behind a socket in there.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ pub struct Redis {
     process: Child,
     directory: PathBuf,
     options: Vec<String>,
+    variables: Vec<(String, OsString)>,
 }
 
 /// How long between two looks at something that takes its time.
@@ -22,18 +24,23 @@ const LOOK: Duration = Duration::from_millis(10);
 impl Redis {
     /// Starts one; `None`, said on standard error, where there is no redis-server.
     pub async fn start(name: &str) -> Option<Self> {
-        Self::start_with(name, &[]).await
+        Self::start_with(name, &[], &[]).await
     }
 
-    /// The same, with these options besides.
-    pub async fn start_with(name: &str, options: &[&str]) -> Option<Self> {
+    /// The same, with these options and variables of its environment besides.
+    pub async fn start_with(
+        name: &str,
+        options: &[&str],
+        variables: &[(String, OsString)],
+    ) -> Option<Self> {
+        let variables = variables.to_vec();
         let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
         let id = std::process::id();
         let directory = std::env::temp_dir().join(format!("sluice-tests-{id}-{name}"));
         fs::create_dir_all(&directory).expect("there is a directory for temporary files");
-        match spawn(&directory, &options) {
+        match spawn(&directory, &options, &variables) {
             Ok(process) => {
-                let redis = Self { process, directory, options };
+                let redis = Self { process, directory, options, variables };
                 redis.until_it_answers().await;
                 Some(redis)
             }
@@ -54,7 +61,8 @@ impl Redis {
     /// Starts it again after a [`kill`](Self::kill): with what [`save`](Self::save) saved, if it was
     /// called, else empty.
     pub async fn restart(&mut self) {
-        self.process = spawn(&self.directory, &self.options).expect("it has started before");
+        let process = spawn(&self.directory, &self.options, &self.variables);
+        self.process = process.expect("it has started before");
         self.until_it_answers().await;
     }
 
@@ -124,13 +132,18 @@ impl Redis {
     }
 }
 
-fn spawn(directory: &Path, options: &[String]) -> std::io::Result<Child> {
+fn spawn(
+    directory: &Path,
+    options: &[String],
+    variables: &[(String, OsString)],
+) -> std::io::Result<Child> {
     // A sentinel writes what it knows into it.
     fs::write(directory.join("conf"), "")?;
     Command::new("redis-server")
         .arg("conf")
         .args(["--port", "0", "--unixsocket", "socket", "--save", "", "--appendonly", "no"])
         .args(options)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .current_dir(directory)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

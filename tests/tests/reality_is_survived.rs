@@ -10,6 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,8 +18,10 @@ use std::time::Duration;
 use serde_json::Value;
 use sluice_engine::rng::{Purpose, Seed};
 use sluice_engine::store::{CLAIM_WINDOW, SESSION};
+use sluice_runtime_tokio::clock::Clock;
 use sluice_runtime_tokio::mock::Behaviour;
 use sluice_runtime_tokio::protocol::sse;
+use sluice_tests::clock::WallClock;
 use sluice_tests::fleet::{self, File, Fleet, FleetPlan, Gateway, Stopwatch};
 use sluice_tests::trouble::BadRoad;
 use sluice_tests::{hello, named, post, together, try_send};
@@ -29,6 +32,8 @@ const ACCOUNTS: [&str; 3] = ["one", "two", "three"];
 const SLOTS: u32 = 4;
 /// How often a node beats, and reaps.
 const BEAT_MS: u64 = 3_000;
+/// By how much clocks are set, in seconds.
+const HOUR: i64 = 3_600;
 /// How soon after the store's return what it says is true.
 const CONVERGED: Duration = Duration::from_secs(2);
 /// How soon everybody is told that there is no store.
@@ -414,4 +419,61 @@ fn a_redis_that_is_away_is_told_to_everybody() {
         let (_, slowest) = told["503"];
         assert!(slowest <= REJECTED + slack(), "at once: {slowest:?}");
     });
+}
+
+/// A storm while a clock is set forward by an hour and back again, as often as there is time for. Nobody
+/// notices, and `shown` is to tell by how much it was set.
+fn a_clock_is_set(
+    name: &str,
+    plan: impl FnOnce(Vec<(String, OsString)>) -> FleetPlan,
+    shown: impl Fn(&Fleet) -> i64,
+) {
+    let Some(clock) = WallClock::new(name) else { return };
+    run_with(name, plan(clock.variables()), async |fleet| {
+        let (left, right) = (fleet.gateway("left").await, fleet.gateway("right").await);
+        let storm = Storm::before([&left, &right]);
+        let clients = storm.clients();
+        let begun = Stopwatch::start();
+        while begun.shows() < long() {
+            for shift in [HOUR, 0] {
+                sleep(every()).await;
+                clock.shift_by(shift);
+                assert!((shown(&fleet) - shift).abs() < HOUR / 2, "{}", shown(&fleet));
+            }
+        }
+        sleep(every()).await;
+        storm.end(clients, [&left, &right]).await;
+        assert!(Storm::most(&fleet) <= SLOTS);
+        for told in &storm.told {
+            let told = told.borrow();
+            assert_eq!(told.keys().collect::<Vec<_>>(), ["200"], "{told:?}");
+        }
+    });
+}
+
+#[test]
+fn a_clock_of_redis_that_is_set() {
+    let shown = |fleet: &Fleet| {
+        let time = fleet.redis.asked(&["TIME"]);
+        let theirs: i64 = time.lines().next().and_then(|s| s.parse().ok()).expect("seconds");
+        let ours = Clock::system().start().0 / 1_000_000;
+        theirs - ours as i64
+    };
+    a_clock_is_set("reality-store-clock", |clock| plan().store_variables(clock), shown);
+}
+
+/// What they are asked is how far the store's is behind.
+#[test]
+fn a_clock_of_gateways_that_is_set() {
+    let shown = |fleet: &Fleet| {
+        let file = fleet.file("look", &fleet.redis.url());
+        let found = fleet.command(&["doctor"], &file).stdout;
+        let found = String::from_utf8(found).expect("text");
+        let line =
+            found.lines().find(|line| line.contains(" clock: ")).expect("it looks at clocks");
+        eprintln!("{line}");
+        let ms = line.split(' ').find_map(|word| word.parse::<i64>().ok()).expect("milliseconds");
+        if line.contains("behind") { ms / 1000 } else { -ms / 1000 }
+    };
+    a_clock_is_set("reality-gateway-clock", |clock| plan().variables(clock), shown);
 }

@@ -57,7 +57,7 @@ async fn unwrap(authority: Authority, listener: <TcpNet as Net>::Listener, socke
 #[test]
 fn behind_tls_with_a_password() {
     let authority = Authority::new(&[]);
-    let plan = plan().variable("SSL_CERT_FILE", &authority.file);
+    let plan = plan().variables(vec![("SSL_CERT_FILE".to_owned(), authority.file.clone().into())]);
     fleet::run("tls", PROGRAM, plan, async move |fleet| {
         fleet.redis.ask(&["CONFIG", "SET", "requirepass", "secret"]);
         let any = ([127, 0, 0, 1], 0).into();
@@ -78,7 +78,7 @@ fn in_a_cluster() {
             let (port, bus) = (ports[0].to_string(), ports[1].to_string());
             let options = ["--port", &port, "--cluster-port", &bus, "--cluster-enabled", "yes"];
             let options = [&LOCAL[..], &options].concat();
-            let master = Redis::start_with(&format!("cluster-{nth}"), &options).await;
+            let master = Redis::start_with(&format!("cluster-{nth}"), &options, &[]).await;
             masters.push(master.expect("the fleet's own has started"));
         }
         let addresses = ports.chunks(2).map(|ports| format!("127.0.0.1:{}", ports[0]));
@@ -101,7 +101,7 @@ fn by_sentinels_that_let_a_replica_take_over() {
         let ports: Vec<_> = free_ports(3).iter().map(u16::to_string).collect();
         let [first, second, sentinel] = &ports[..] else { panic!("three were asked for") };
         let server = async |name: &str, options: &[&str]| {
-            let started = Redis::start_with(name, &[&LOCAL[..], options].concat()).await;
+            let started = Redis::start_with(name, &[&LOCAL[..], options].concat(), &[]).await;
             started.expect("the fleet's own has started")
         };
         let mut master = server("sentinel-master", &["--port", first]).await;
