@@ -1,11 +1,12 @@
 //! A wall clock that the test sets, for processes that it starts: a library of a few lines is preloaded
 //! into them. Whole programs that do so would be something more to install.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+
+use sluice_test_redis::Variables;
 
 /// Goes away with its handle.
 pub struct WallClock {
@@ -47,7 +48,7 @@ impl WallClock {
 
     /// What a process has to find in its environment to go by it.
     #[must_use]
-    pub fn variables(&self) -> Vec<(String, OsString)> {
+    pub fn variables(&self) -> Variables {
         let shift = self.directory.join("shift");
         vec![
             ("LD_PRELOAD".to_owned(), self.library().into()),

@@ -10,12 +10,12 @@ use std::rc::Rc;
 
 use sluice_runtime_tokio::net::{Net, TcpNet};
 use sluice_storage::redis::protocol::{SERVER_CLOCK, Script};
+use sluice_test_redis::Server;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
 use crate::address_of;
-use crate::redis::Redis;
 
 /// See the module's documentation.
 pub struct Road {
@@ -50,9 +50,9 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 
 impl Road {
     /// A road to this redis-server, and where it begins.
-    pub async fn to(redis: &Redis) -> (Rc<Self>, SocketAddr) {
+    pub async fn to(redis: &Server) -> (Rc<Self>, SocketAddr) {
         let scripts = Script::ALL.into_iter().map(|script| {
-            let digest = redis.asked(&["SCRIPT", "LOAD", &script.text(SERVER_CLOCK)]);
+            let digest = redis.ask(&["SCRIPT", "LOAD", &script.text(SERVER_CLOCK)]);
             (digest.trim().to_owned(), script)
         });
         let road = Rc::new(Self {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sluice_runtime_tokio::mock::Behaviour;
 use sluice_storage::redis::protocol::Script;
+use sluice_test_redis::Server;
 use sluice_tests::fleet::{self, FleetPlan, Stopwatch};
-use sluice_tests::redis::Redis;
 use sluice_tests::road::Road;
 use sluice_tests::{named, together};
 use tokio::time::sleep;
@@ -49,7 +49,7 @@ fn before_it_is_forwarded_and_not_once_afterwards() {
 }
 
 /// The commands that three beats of a gateway take, each with a reap, and whatever else comes meanwhile.
-async fn calls_of_beats(redis: &Redis) -> BTreeMap<String, u64> {
+async fn calls_of_beats(redis: &Server) -> BTreeMap<String, u64> {
     // Who has just been served may still have something to say. Between two beats there is a second
     // of silence.
     let mut before = redis.calls();

@@ -44,7 +44,7 @@ fn while_grants_are(grants: Grants, listening: usize) {
         fleet.mock.until("mock-one", |stats| stats.open == 1).await;
         let waits = tokio::task::spawn_local(right.whole(true));
         fleet::until(async || looks() >= LOOKS).await;
-        let listens = fleet.redis.asked(&["PUBSUB", "CHANNELS", "*grant:*"]);
+        let listens = fleet.redis.ask(&["PUBSUB", "CHANNELS", "*grant:*"]);
         assert_eq!(listens.lines().count(), listening, "{listens}");
         let (looked, untold) = (looks(), road.untold());
         hold.add_permits(1);

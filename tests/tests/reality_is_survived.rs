@@ -305,7 +305,7 @@ fn a_bad_road_and_processes_that_stand_still() {
                     sleep(still).await;
                     left.resume();
                 }
-                _ => fleet.redis.ask(&["SCRIPT", "FLUSH"]),
+                _ => drop(fleet.redis.ask(&["SCRIPT", "FLUSH"])),
             }
         }
         suffers.abort();
@@ -342,7 +342,7 @@ fn a_redis_that_is_killed() {
             }
             fleet.redis.kill();
             sleep(Duration::from_millis(draw.below(500))).await;
-            fleet.redis.restart().await;
+            fleet.redis.restart();
             fleet::until(async || left.is_ready().await && right.is_ready().await).await;
         }
         storm.end(clients, [&left, &right]).await;
@@ -385,7 +385,7 @@ fn away_in(mode: &str, ready: u16, in_between: impl Fn(&Told)) {
             in_between(&told.borrow());
         }
         fleet.redis.kill();
-        fleet.redis.restart().await;
+        fleet.redis.restart();
         let back = Stopwatch::start();
         for gateway in [&left, &right] {
             fleet::until(async || !gateway.is_degraded().await && gateway.is_ready().await).await;
@@ -455,7 +455,7 @@ fn a_clock_is_set(
 #[test]
 fn a_clock_of_redis_that_is_set() {
     let shown = |fleet: &Fleet| {
-        let time = fleet.redis.asked(&["TIME"]);
+        let time = fleet.redis.ask(&["TIME"]);
         let theirs: i64 = time.lines().next().and_then(|s| s.parse().ok()).expect("seconds");
         let ours = Clock::system().start().0 / 1_000_000;
         theirs - ours as i64

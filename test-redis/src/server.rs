@@ -3,46 +3,43 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::net::TcpListener;
+use std::io::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use tokio::time::sleep;
+use crate::{Connection, signal, until};
+
+/// Of a process' environment.
+pub type Variables = Vec<(String, OsString)>;
 
 /// Ends with its handle.
-pub struct Redis {
+pub struct Server {
     process: Child,
     directory: PathBuf,
     options: Vec<String>,
-    variables: Vec<(String, OsString)>,
+    variables: Variables,
 }
 
-/// How long between two looks at something that takes its time.
-const LOOK: Duration = Duration::from_millis(10);
-
-impl Redis {
-    /// Starts one; `None`, said on standard error, where there is no redis-server.
-    pub async fn start(name: &str) -> Option<Self> {
-        Self::start_with(name, &[], &[]).await
+impl Server {
+    /// Starts one, with these options besides; `None`, said on standard error, where there is no
+    /// redis-server.
+    #[must_use]
+    pub fn start(name: &str, options: &[&str]) -> Option<Self> {
+        Self::start_in(Variables::new(), name, options)
     }
 
-    /// The same, with these options and variables of its environment besides.
-    pub async fn start_with(
-        name: &str,
-        options: &[&str],
-        variables: &[(String, OsString)],
-    ) -> Option<Self> {
-        let variables = variables.to_vec();
+    /// The same, in this environment.
+    #[must_use]
+    pub fn start_in(variables: Variables, name: &str, options: &[&str]) -> Option<Self> {
         let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
         let id = std::process::id();
-        let directory = std::env::temp_dir().join(format!("sluice-tests-{id}-{name}"));
+        let directory = std::env::temp_dir().join(format!("sluice-redis-{id}-{name}"));
         fs::create_dir_all(&directory).expect("there is a directory for temporary files");
         match spawn(&directory, &options, &variables) {
             Ok(process) => {
-                let redis = Self { process, directory, options, variables };
-                redis.until_it_answers().await;
-                Some(redis)
+                let server = Self { process, directory, options, variables };
+                until(|| server.answers());
+                Some(server)
             }
             Err(error) => {
                 eprintln!("SKIPPED: redis-server does not start ({error}); is it installed?");
@@ -52,7 +49,7 @@ impl Redis {
         }
     }
 
-    /// Ends it as a power cut would.
+    /// Ends it as a power cut would, with all it knows.
     pub fn kill(&mut self) {
         self.process.kill().expect("it runs");
         self.process.wait().expect("it ends");
@@ -60,10 +57,10 @@ impl Redis {
 
     /// Starts it again after a [`kill`](Self::kill): with what [`save`](Self::save) saved, if it was
     /// called, else empty.
-    pub async fn restart(&mut self) {
+    pub fn restart(&mut self) {
         let process = spawn(&self.directory, &self.options, &self.variables);
         self.process = process.expect("it has started before");
-        self.until_it_answers().await;
+        until(|| self.answers());
     }
 
     /// Stops it where it is.
@@ -81,25 +78,16 @@ impl Redis {
         self.ask(&["SAVE"]);
     }
 
-    /// What it answers to a command.
-    #[must_use = "an error is an answer too"]
-    pub fn asked(&self, words: &[&str]) -> String {
-        let mut command = Command::new("redis-cli");
-        command.arg("-s").arg(self.socket()).args(words);
-        let output = command.output().expect("redis-cli comes with redis-server");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// A command that is to succeed.
-    pub fn ask(&self, words: &[&str]) {
-        let answer = self.asked(words);
-        assert_eq!(answer.trim(), "OK", "{words:?}");
+    /// A command that is to succeed, and what it answers, a text a line.
+    #[expect(clippy::must_use_candidate, reason = "some commands are for what they do")]
+    pub fn ask(&self, words: &[&str]) -> String {
+        self.try_ask(words).expect("it answers").join("\n")
     }
 
     /// How often it has run each command, within scripts too, but for this one.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<String, u64> {
-        let stats = self.asked(&["INFO", "commandstats"]);
+        let stats = self.ask(&["INFO", "commandstats"]);
         let calls = stats.lines().filter_map(|line| {
             let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
             Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
@@ -125,18 +113,16 @@ impl Redis {
         format!("redis+unix://{}", self.socket().display())
     }
 
-    async fn until_it_answers(&self) {
-        while self.asked(&["PING"]).trim() != "PONG" {
-            sleep(LOOK).await;
-        }
+    fn answers(&self) -> bool {
+        self.try_ask(&["PING"]).is_ok()
+    }
+
+    pub(crate) fn try_ask(&self, words: &[&str]) -> Result<Vec<String>, Error> {
+        Connection::open(&self.socket())?.ask(words)
     }
 }
 
-fn spawn(
-    directory: &Path,
-    options: &[String],
-    variables: &[(String, OsString)],
-) -> std::io::Result<Child> {
+fn spawn(directory: &Path, options: &[String], variables: &Variables) -> Result<Child, Error> {
     // A sentinel writes what it knows into it.
     fs::write(directory.join("conf"), "")?;
     Command::new("redis-server")
@@ -150,22 +136,7 @@ fn spawn(
         .spawn()
 }
 
-/// Ports that nobody listens at, all different: a redis-server has to be told its own.
-#[must_use]
-pub fn free_ports(count: usize) -> Vec<u16> {
-    let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    // All are bound before the first is let go.
-    let bound: Vec<_> = (0..count).map(bind).collect();
-    bound.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
-}
-
-/// Sends a signal to a process that the test has started.
-pub(crate) fn signal(name: &str, process: &Child) {
-    let sent = Command::new("kill").args([name, &process.id().to_string()]).status();
-    assert!(sent.expect("a shell's kill").success());
-}
-
-impl Drop for Redis {
+impl Drop for Server {
     fn drop(&mut self) {
         drop(self.process.kill());
         drop(self.process.wait());
