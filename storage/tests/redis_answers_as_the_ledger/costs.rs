@@ -10,10 +10,9 @@ use sluice_engine::store::{
 use sluice_engine::{
     AccountId, Ask, Attempt, LeaseId, ModelId, NodeId, PoolId, RequestId, Span, Time, UserId,
 };
+use sluice_test_redis::{Connection, Server};
 
 use crate::redis::Redis;
-use crate::resp::Connection;
-use crate::server::Server;
 
 const REQUESTS: u64 = 20_000;
 const NOW: Time = Time(1_700_000_000_000_000);

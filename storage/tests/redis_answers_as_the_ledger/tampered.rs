@@ -4,9 +4,9 @@
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use proptest_state_machine::ReferenceStateMachine;
+use sluice_test_redis::Server;
 
 use crate::redis::Redis;
-use crate::server::Server;
 use crate::world::World;
 use crate::{Pair, on_a_large_stack};
 
