@@ -2,11 +2,6 @@
 //! back to it.
 #![expect(clippy::tests_outside_test_module, reason = "this is a test")]
 
-#[path = "support/resp.rs"]
-mod resp;
-#[path = "support/server.rs"]
-mod server;
-
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -18,9 +13,8 @@ use sluice_engine::{
 use sluice_storage::degraded::{Degraded, Mode, Thresholds};
 use sluice_storage::redis::{Options, RedisStore};
 use sluice_storage::{Service, Store, Watch};
+use sluice_test_redis::Server;
 use tokio::time::sleep;
-
-use server::Server;
 
 /// A gateway's way to its store. For it, 50 ms pass between two operations.
 struct Gateway {
@@ -30,7 +24,7 @@ struct Gateway {
 
 impl Gateway {
     async fn open(server: &Server) -> Self {
-        let url = format!("redis+unix://{}", server.socket().display());
+        let url = server.url();
         let store = RedisStore::connect(&url, Options::default()).await.expect("it answers");
         let store = Degraded::new(store, Mode::Local, Thresholds::default());
         Self { store, now: Cell::new(Time(1_700_000_000_000_000)) }

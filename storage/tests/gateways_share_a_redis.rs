@@ -2,14 +2,6 @@
 //! when the server does not answer.
 #![expect(clippy::tests_outside_test_module, reason = "this is a test")]
 
-#[path = "support/cluster.rs"]
-#[expect(dead_code, reason = "other tests use more of it")]
-mod cluster;
-#[path = "support/resp.rs"]
-mod resp;
-#[path = "support/server.rs"]
-mod server;
-
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,20 +16,13 @@ use sluice_engine::{
 use sluice_storage::redis::protocol::{SERVER_CLOCK, Script};
 use sluice_storage::redis::{ConnectError, NodeView, Options, RedisStore, inspect};
 use sluice_storage::{Store, Watch};
+use sluice_test_redis::{Cluster, Connection, Server};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use cluster::Cluster;
-use resp::Connection;
-use server::Server;
-
-fn url(server: &Server) -> String {
-    format!("redis+unix://{}", server.socket().display())
-}
-
 async fn connect(server: &Server) -> RedisStore {
-    RedisStore::connect(&url(server), Options::default()).await.expect("it answers")
+    RedisStore::connect(&server.url(), Options::default()).await.expect("it answers")
 }
 
 fn ask(server: &Server, words: &[&str]) -> Vec<String> {
@@ -91,7 +76,7 @@ async fn a_slot_goes_from_one_gateway_to_the_next() {
 #[tokio::test]
 async fn a_slot_goes_from_one_gateway_to_the_next_in_a_cluster() {
     let Some(cluster) = Cluster::start("handed-on-cluster") else { return };
-    let url = format!("redis-cluster://127.0.0.1:{}", cluster.port);
+    let url = format!("redis-cluster://127.0.0.1:{}", cluster.ports[0]);
     let one = RedisStore::connect(&url, Options::default()).await.expect("it answers");
     let two = RedisStore::connect(&url, Options::default()).await.expect("it answers");
     hand_on(one, two).await;
@@ -138,7 +123,7 @@ async fn what_is_looked_at_of_a_redis_is_told() {
     let now = Cell::new(Time(1_000));
     // Each look at this machine's clock takes 10 µs.
     let tick = || now.replace(now.get() + Span(10));
-    let seen = inspect(&url(&server), &Options::default(), tick).await.expect("it answers");
+    let seen = inspect(&server.url(), &Options::default(), tick).await.expect("it answers");
     let info = ask(&server, &["INFO", "server"]).concat();
     assert!(
         info.contains(&format!("redis_version:{}\r\n", seen.version)) && !seen.version.is_empty()
@@ -159,7 +144,7 @@ async fn a_limit_holds_over_all_gateways() {
     let mut tasks = JoinSet::new();
     for name in ["one", "two", "three"] {
         let patient = Options { timeout: Duration::from_secs(10), ..Options::default() };
-        let store = RedisStore::connect(&url(&server), patient).await.expect("it answers");
+        let store = RedisStore::connect(&server.url(), patient).await.expect("it answers");
         let store = Arc::new(store);
         let (node, _) = join(&store, name, None).await;
         for request in 1..=6 {
@@ -207,7 +192,7 @@ async fn scripts_that_the_server_has_forgotten_are_sent_again() {
 async fn what_fails_in_a_script_is_not_sent_again() {
     let Some(server) = Server::start("full", &[]) else { return };
     let patient = Options { timeout: Duration::from_secs(10), ..Options::default() };
-    let store = RedisStore::connect(&url(&server), patient).await.expect("it answers");
+    let store = RedisStore::connect(&server.url(), patient).await.expect("it answers");
     let (node, _) = join(&store, "one", None).await;
     assert_eq!(store.view(), None, "it cannot be told at once");
     ask(&server, &["CONFIG", "SET", "maxmemory", "1"]);
@@ -306,7 +291,7 @@ async fn a_right_that_is_missing_shows_at_the_start() {
     let allowed = "on >secret ~{sluice}* &{sluice}* +@read +@write +@scripting +@connection \
                    +info +time +publish +subscribe +unsubscribe";
     let allowed: Vec<&str> = allowed.split(' ').collect();
-    let as_user = url(&server).replace("//", "//gate:secret@host");
+    let as_user = server.url().replace("//", "//gate:secret@host");
     for (without, named) in [
         ("-publish", "publish"),
         ("-zrangebylex", "the script"),
@@ -345,7 +330,7 @@ async fn the_start_runs_every_command_that_a_script_names() {
 async fn a_server_that_throws_keys_away_is_refused() {
     let evicts = ["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"];
     let Some(server) = Server::start("evicts", &evicts) else { return };
-    let store = RedisStore::connect(&url(&server), Options::default()).await;
+    let store = RedisStore::connect(&server.url(), Options::default()).await;
     assert!(
         matches!(store.err(), Some(ConnectError::Evicts { policy }) if policy == "allkeys-lru")
     );

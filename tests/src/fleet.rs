@@ -2,7 +2,6 @@
 //! are in the test.
 
 use std::cell::Cell;
-use std::ffi::OsString;
 use std::future::Future;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -22,11 +21,11 @@ use sluice_runtime_tokio::auth::KeyHash;
 use sluice_runtime_tokio::clock::{Clock, duration};
 use sluice_runtime_tokio::mock::{Behaviour, Mock};
 use sluice_runtime_tokio::net::{Net, TcpNet};
+use sluice_test_redis::{Server, Variables, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
-use crate::redis::{Redis, signal};
 use crate::{Reply, TEST_MAX, account_key, address_of, hello, post, send, try_send, user_key};
 
 /// What gateways are told besides their names and the upstream.
@@ -35,7 +34,8 @@ pub struct FleetPlan {
     accounts: Vec<(String, u32, Behaviour)>,
     settings: String,
     server: String,
-    variables: Vec<(String, OsString)>,
+    variables: Variables,
+    store_variables: Variables,
 }
 
 impl FleetPlan {
@@ -53,10 +53,17 @@ impl FleetPlan {
         self
     }
 
-    /// A variable of its environment.
+    /// Variables of the gateways' environment.
     #[must_use]
-    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
-        self.variables.push((name.to_owned(), value.into()));
+    pub fn variables(mut self, variables: Variables) -> Self {
+        self.variables.extend(variables);
+        self
+    }
+
+    /// Variables of the store's environment.
+    #[must_use]
+    pub fn store_variables(mut self, variables: Variables) -> Self {
+        self.store_variables.extend(variables);
         self
     }
 
@@ -73,7 +80,7 @@ pub struct Fleet {
     /// The upstream of all accounts.
     pub mock: Rc<Mock>,
     /// What they share.
-    pub redis: Redis,
+    pub redis: Server,
     upstream: SocketAddr,
     plan: FleetPlan,
     program: PathBuf,
@@ -99,7 +106,8 @@ pub fn run_for(
 ) {
     let program = std::env::var_os("SLUICE_BIN").map_or_else(|| program.into(), PathBuf::from);
     let whole = async {
-        let Some(redis) = Redis::start(name).await else { return };
+        let redis = Server::start_in(plan.store_variables.clone(), name, &[]);
+        let Some(redis) = redis else { return };
         let any = ([127, 0, 0, 1], 0).into();
         let listener = TcpNet::bind(any, false).await.expect("a free port");
         let upstream = address_of(&listener);
@@ -169,7 +177,7 @@ pub struct File(PathBuf);
 /// A program and its environment.
 struct Program {
     path: PathBuf,
-    variables: Vec<(String, OsString)>,
+    variables: Variables,
 }
 
 impl Program {

@@ -37,9 +37,9 @@ use tokio::task::LocalSet;
 use tls::Authority;
 use tokens::{Folder, client, client_id};
 
+pub mod clock;
 pub mod fleet;
 pub mod proxies;
-pub mod redis;
 pub mod road;
 pub mod tls;
 pub mod tokens;

@@ -1,5 +1,5 @@
-//! A road between gateways and a redis-server: it counts what is asked, and keeps back answers when it
-//! is told to.
+//! A road between gateways and a redis-server: it counts what is asked, and keeps back answers, and what
+//! is told of grants, when it is told to.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,12 +10,12 @@ use std::rc::Rc;
 
 use sluice_runtime_tokio::net::{Net, TcpNet};
 use sluice_storage::redis::protocol::{SERVER_CLOCK, Script};
+use sluice_test_redis::Server;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
 use crate::address_of;
-use crate::redis::Redis;
 
 /// See the module's documentation.
 pub struct Road {
@@ -27,7 +27,20 @@ pub struct Road {
     held: Cell<bool>,
     /// and whether they are from the next operation of a request on.
     armed: Cell<bool>,
+    grants: Cell<Grants>,
+    untold: Cell<usize>,
     changed: Notify,
+}
+
+/// What becomes of the connections on which grants are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grants {
+    /// They are let through.
+    Told,
+    /// They are, and nothing comes on them.
+    Untold,
+    /// They break as soon as they are known as such.
+    Cut,
 }
 
 /// What a node does by itself, whatever requests do.
@@ -37,9 +50,9 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 
 impl Road {
     /// A road to this redis-server, and where it begins.
-    pub async fn to(redis: &Redis) -> (Rc<Self>, SocketAddr) {
+    pub async fn to(redis: &Server) -> (Rc<Self>, SocketAddr) {
         let scripts = Script::ALL.into_iter().map(|script| {
-            let digest = redis.asked(&["SCRIPT", "LOAD", &script.text(SERVER_CLOCK)]);
+            let digest = redis.ask(&["SCRIPT", "LOAD", &script.text(SERVER_CLOCK)]);
             (digest.trim().to_owned(), script)
         });
         let road = Rc::new(Self {
@@ -48,6 +61,8 @@ impl Road {
             asked: RefCell::default(),
             held: Cell::new(false),
             armed: Cell::new(false),
+            grants: Cell::new(Grants::Told),
+            untold: Cell::new(0),
             changed: Notify::new(),
         });
         let listener = TcpNet::bind(([127, 0, 0, 1], 0).into(), false).await.expect("a free port");
@@ -80,6 +95,18 @@ impl Road {
         self.let_go();
     }
 
+    /// From now on it is like this with grants.
+    pub fn grants(&self, grants: Grants) {
+        self.grants.set(grants);
+        self.changed.notify_waiters();
+    }
+
+    /// How often something was to be told of grants, and was not.
+    #[must_use]
+    pub const fn untold(&self) -> usize {
+        self.untold.get()
+    }
+
     /// The operations of requests that were asked so far.
     #[must_use]
     pub fn of_requests(&self) -> Vec<Script> {
@@ -89,23 +116,29 @@ impl Road {
 
     /// Returns when so many operations of requests were asked.
     pub async fn until_asked(&self, count: usize) {
-        loop {
-            let changed = self.changed.notified();
-            if self.of_requests().len() >= count {
-                return;
-            }
-            changed.await;
-        }
+        self.until(|| self.of_requests().len() >= count).await;
     }
 
     async fn travel(self: Rc<Self>, stream: impl AsyncRead + AsyncWrite) {
         let Ok(server) = UnixStream::connect(&self.socket).await else { return };
         let (from_client, to_client) = tokio::io::split(stream);
         let (from_server, to_server) = server.into_split();
+        let listens = Cell::new(false);
         tokio::select! {
             // Whichever end breaks off, the other is told by the connection's end.
-            _ = self.forth(from_client, to_server) => {}
-            _ = self.back(from_server, to_client) => {}
+            _ = self.forth(from_client, to_server, &listens) => {}
+            _ = self.back(from_server, to_client, &listens) => {}
+            () = self.until(|| listens.get() && self.grants.get() == Grants::Cut) => {}
+        }
+    }
+
+    async fn until(&self, what: impl Fn() -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if what() {
+                return;
+            }
+            changed.await;
         }
     }
 
@@ -113,6 +146,7 @@ impl Road {
         &self,
         mut from: impl AsyncRead + Unpin,
         mut to: impl AsyncWrite + Unpin,
+        listens: &Cell<bool>,
     ) -> io::Result<()> {
         let (mut bytes, mut buffer) = (vec![0; READ_BYTES_MAX], Vec::new());
         loop {
@@ -122,7 +156,7 @@ impl Road {
             }
             buffer.extend_from_slice(&bytes[..size]);
             while let Some((words, end)) = command(&buffer) {
-                self.note(&words);
+                self.note(&words, listens);
                 buffer.drain(..end);
             }
             to.write_all(&bytes[..size]).await?;
@@ -133,6 +167,7 @@ impl Road {
         &self,
         mut from: impl AsyncRead + Unpin,
         mut to: impl AsyncWrite + Unpin,
+        listens: &Cell<bool>,
     ) -> io::Result<()> {
         let mut bytes = vec![0; READ_BYTES_MAX];
         loop {
@@ -140,20 +175,22 @@ impl Road {
             if size == 0 {
                 return Ok(());
             }
-            loop {
-                let changed = self.changed.notified();
-                if !self.held.get() {
-                    break;
-                }
-                changed.await;
+            if listens.get() && self.grants.get() == Grants::Untold {
+                self.untold.update(|count| count + 1);
+                continue;
             }
+            self.until(|| !self.held.get()).await;
             to.write_all(&bytes[..size]).await?;
         }
     }
 
     /// Before it is passed on: its answer cannot have come.
-    fn note(&self, words: &[String]) {
+    fn note(&self, words: &[String], listens: &Cell<bool>) {
         let [name, digest, ..] = words else { return };
+        if name.eq_ignore_ascii_case("SUBSCRIBE") {
+            listens.set(true);
+            self.changed.notify_waiters();
+        }
         if !name.eq_ignore_ascii_case("EVALSHA") {
             return;
         }

@@ -170,7 +170,7 @@ fn a_gateway_whose_redis_is_away_is_not_ready() {
         let gateway = fleet.gateway("one").await;
         fleet.redis.kill();
         fleet::until(async || !gateway.is_ready().await).await;
-        fleet.redis.restart().await;
+        fleet.redis.restart();
         gateway.until_ready().await;
         assert!(!gateway.said().contains("panic"), "{}", gateway.said());
     });

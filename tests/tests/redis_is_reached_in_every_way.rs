@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sluice_runtime_tokio::mock::Behaviour;
 use sluice_runtime_tokio::net::{Net, TcpNet};
+use sluice_test_redis::{Cluster, Server, free_ports};
 use sluice_tests::fleet::{self, Fleet, FleetPlan, Gateway};
-use sluice_tests::redis::{Redis, free_ports};
 use sluice_tests::tls::Authority;
 use sluice_tests::{address_of, named, together};
 use tokio::io::copy_bidirectional;
@@ -15,8 +15,6 @@ use tokio::net::UnixStream;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sluice-under-test");
 const SLOTS: u32 = 3;
-/// Of servers that listen at a port.
-const LOCAL: [&str; 2] = ["--bind", "127.0.0.1"];
 
 fn plan() -> FleetPlan {
     let quick = Behaviour { latency: Duration::from_millis(2), ..named("one") };
@@ -57,7 +55,7 @@ async fn unwrap(authority: Authority, listener: <TcpNet as Net>::Listener, socke
 #[test]
 fn behind_tls_with_a_password() {
     let authority = Authority::new(&[]);
-    let plan = plan().variable("SSL_CERT_FILE", &authority.file);
+    let plan = plan().variables(vec![("SSL_CERT_FILE".to_owned(), authority.file.clone().into())]);
     fleet::run("tls", PROGRAM, plan, async move |fleet| {
         fleet.redis.ask(&["CONFIG", "SET", "requirepass", "secret"]);
         let any = ([127, 0, 0, 1], 0).into();
@@ -72,25 +70,9 @@ fn behind_tls_with_a_password() {
 #[test]
 fn in_a_cluster() {
     fleet::run("cluster", PROGRAM, plan(), async |fleet| {
-        let ports = free_ports(6);
-        let mut masters = Vec::new();
-        for (nth, ports) in ports.chunks(2).enumerate() {
-            let (port, bus) = (ports[0].to_string(), ports[1].to_string());
-            let options = ["--port", &port, "--cluster-port", &bus, "--cluster-enabled", "yes"];
-            let options = [&LOCAL[..], &options].concat();
-            let master = Redis::start_with(&format!("cluster-{nth}"), &options).await;
-            masters.push(master.expect("the fleet's own has started"));
-        }
-        let addresses = ports.chunks(2).map(|ports| format!("127.0.0.1:{}", ports[0]));
-        let addresses: Vec<_> = addresses.collect();
-        let create = ["--cluster", "create", &addresses[0], &addresses[1], &addresses[2]];
-        let made = masters[0].asked(&[&create[..], &["--cluster-yes"]].concat());
-        assert!(made.contains("All 16384 slots covered"), "{made}");
-        for master in &masters {
-            let agrees = || master.asked(&["CLUSTER", "INFO"]).contains("cluster_state:ok");
-            fleet::until(async || agrees()).await;
-        }
-        share(&fleet, &format!("redis-cluster://{}?node={}", addresses[1], addresses[2])).await;
+        let cluster = Cluster::start("members").expect("the fleet's own has started");
+        let [_, first, second] = cluster.ports[..] else { panic!("a cluster has three masters") };
+        share(&fleet, &format!("redis-cluster://127.0.0.1:{first}?node=127.0.0.1:{second}")).await;
     });
 }
 
@@ -100,24 +82,24 @@ fn by_sentinels_that_let_a_replica_take_over() {
     fleet::run("sentinel", PROGRAM, plan(), async |fleet| {
         let ports: Vec<_> = free_ports(3).iter().map(u16::to_string).collect();
         let [first, second, sentinel] = &ports[..] else { panic!("three were asked for") };
-        let server = async |name: &str, options: &[&str]| {
-            let started = Redis::start_with(name, &[&LOCAL[..], options].concat()).await;
-            started.expect("the fleet's own has started")
+        let server = |name: &str, options: &[&str]| {
+            let options = [&["--bind", "127.0.0.1"], options].concat();
+            Server::start(name, &options).expect("the fleet's own has started")
         };
-        let mut master = server("sentinel-master", &["--port", first]).await;
+        let mut master = server("sentinel-master", &["--port", first]);
         let following = ["--port", second, "--replicaof", "127.0.0.1", first];
-        let replica = server("sentinel-replica", &following).await;
-        let follows = || replica.asked(&["INFO", "replication"]).contains("master_link_status:up");
+        let replica = server("sentinel-replica", &following);
+        let follows = || replica.ask(&["INFO", "replication"]).contains("master_link_status:up");
         fleet::until(async || follows()).await;
-        let watch = server("sentinel-watch", &["--port", sentinel, "--sentinel"]).await;
+        let watch = server("sentinel-watch", &["--port", sentinel, "--sentinel"]);
         watch.ask(&["SENTINEL", "MONITOR", "main", "127.0.0.1", first, "1"]);
         watch.ask(&["SENTINEL", "SET", "main", "down-after-milliseconds", "500"]);
-        let knows = || watch.asked(&["SENTINEL", "REPLICAS", "main"]).contains(second.as_str());
+        let knows = || watch.ask(&["SENTINEL", "REPLICAS", "main"]).contains(second.as_str());
         fleet::until(async || knows()).await;
         let url = format!("redis-sentinel://127.0.0.1:{sentinel}?sentinelServiceName=main");
         let gateways = share(&fleet, &url).await;
         master.kill();
-        let promoted = || replica.asked(&["INFO", "replication"]).contains("role:master");
+        let promoted = || replica.ask(&["INFO", "replication"]).contains("role:master");
         fleet::until(async || promoted()).await;
         // Either may believe in the former one for a moment, and then do without a store.
         let clients = || replica.asked(&["CLIENT", "LIST"]);

@@ -1,19 +1,21 @@
 -- For the common cases of Enter and Leave, which come before everything else in their scripts. Making
--- the functions of the rest costs more than their work; so these are written without any, as blocks
--- that are left by `break` where a case does not apply. Until one does, nothing is written.
+-- the functions of the rest costs more than their work; so these are written without functions and with
+-- few tables, as blocks that are left by `break` where a case does not apply. Until one does, nothing is
+-- written. What is read with the clock is said by each of them before.
 local node, key = P .. 'n:' .. ARGV[1], ARGV[2]
-local session, c = call('HMGET', node, '@', key), call('HGET', P .. 'g', '@')
--- The lease as it is kept, and whether there is a tombstone in its place.
+local session = call('HMGET', node, '@', key)
 local kept = session[2]
-local fenced = kept and string.sub(kept, 1, 1) == 'X'
--- Whether the session goes on, nothing is due, and the lease may be there; `c` is the clock's fields,
--- moved on.
+-- The clock, moved on; whether the session goes on, nothing is due, and there is no tombstone.
+local raw, clock, counter, settles, due_from, open_from, pools_waited
 local quiet = false
-if c and session[1] and not fenced then
-    c = { struct.unpack(CLOCK, c) }
-    local gone = math.max(machine() - c[1], 0)
-    c[1], c[2] = c[1] + gone, c[2] + math.min(gone, GAP_MAX)
-    quiet = c[2] < c[5] and c[1] < c[6] and c[2] < tonumber(session[1])
+if time and session[1] and not (kept and string.sub(kept, 1, 1) == 'X') then
+    raw, clock, counter, settles, due_from, open_from, pools_waited = unpacked(CLOCK, time)
+    local gone = math.max(machine() - raw, 0)
+    raw, clock = raw + gone, clock + math.min(gone, GAP_MAX)
+    quiet = clock < due_from and raw < open_from and clock < tonumber(session[1])
 end
--- A gate's first three fields are limit, held and waiting.
-local gate, format, kind, name
+
+-- The gate, what is kept of it, and whether the case applies to it.
+local applies = false
+local limit, held, waiting, version
+local last, priority, oauth, guard, listed, operator, pools

@@ -4,7 +4,7 @@
 -- all 64 bits survive, ids one behind the other can be told apart, and order of text is order of
 -- numbers. Numbers are microseconds, asks, stamps and counts, all below 2^53; none of them is ever
 -- joined to a text but by `%.0f`, since `..` keeps 14 digits only.
-local P, call = KEYS[1] .. ':', redis.call
+local P, call, pack, unpacked = KEYS[1] .. ':', redis.call, struct.pack, struct.unpack
 local LENGTHS = '0123456789abcdefg'
 local NEVER = 9007199254740992
 
@@ -32,4 +32,9 @@ end
 -- The first id of several.
 local function head(text)
     return string.sub(text, 1, string.find(LENGTHS, string.sub(text, 1, 1), 1, true))
+end
+
+-- Whether a list, which is empty or has a blank around every id, has this one.
+local function has(list, id)
+    return list ~= '' and string.find(list, ' ' .. id .. ' ', 1, true) ~= nil
 end

@@ -61,29 +61,29 @@ impl Script {
     ];
 
     /// Its text, with this definition of the Lua function `machine`, which reads the time.
-    ///
-    /// Each part is a function within that of the part before. Were they one function, Lua would seek
-    /// each variable that a function shares among all that others share, whenever it makes one of the
-    /// hundred functions that there are: half of an operation's time.
     #[must_use]
     pub fn text(self, clock: &str) -> String {
         let mut text = constants() + RECORDS + clock;
-        if let Some(at_once) = self.at_once() {
-            text.push_str(AT_ONCE);
-            text.push_str(at_once);
+        if let Some((reads, at_once)) = self.at_once() {
+            text = text + reads + AT_ONCE + at_once;
         }
-        for part in self.parts() {
-            text.push_str("return (function()\n");
-            text.push_str(part);
+        if self == Self::Survey {
+            text.push_str("local function health_part()\n");
+            text.push_str(&nested(&[TIME, STATE, HEALTH, include_str!("survey_health.lua")]));
+            text.push_str("end\n");
         }
-        text + &"end)()\n".repeat(self.parts().len())
+        text + &nested(self.parts())
     }
 
-    /// Its common cases.
-    const fn at_once(self) -> Option<&'static str> {
+    /// Its common cases, and what is read first for them.
+    const fn at_once(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Enter => Some(include_str!("enter_at_once.lua")),
-            Self::Leave => Some(include_str!("leave_at_once.lua")),
+            Self::Enter => {
+                Some((include_str!("enter_reads.lua"), include_str!("enter_at_once.lua")))
+            }
+            Self::Leave => {
+                Some((include_str!("leave_reads.lua"), include_str!("leave_at_once.lua")))
+            }
             Self::Join
             | Self::Beat
             | Self::Resync
@@ -105,7 +105,7 @@ impl Script {
             Self::Define => &[TIME, STATE, HEALTH, SETTLE, include_str!("define.lua")],
             Self::Enter => &[TIME, STATE, HEALTH, SETTLE, WANT, RANK, include_str!("enter.lua")],
             Self::Leave => &[TIME, STATE, HEALTH, SETTLE, FOLD, include_str!("leave.lua")],
-            Self::Survey => &[TIME, STATE, HEALTH, RANK, include_str!("survey.lua")],
+            Self::Survey => &[RANK, include_str!("survey.lua")],
             Self::Session => &[TIME, STATE, HEALTH, SETTLE, include_str!("session.lua")],
             Self::Health => &[TIME, STATE, HEALTH, SETTLE, FOLD, include_str!("change_health.lua")],
             Self::Reap => &[TIME, STATE, HEALTH, SETTLE, NODES, include_str!("reap.lua")],
@@ -113,6 +113,18 @@ impl Script {
             Self::Nodes => &[include_str!("list_nodes.lua")],
         }
     }
+}
+
+/// The parts, each a function within that of the part before. Were they one function, Lua would seek each
+/// variable that a function shares among all that others share, whenever it makes one of the hundred
+/// functions that there are: half of an operation's time.
+fn nested(parts: &[&str]) -> String {
+    let mut text = String::new();
+    for part in parts {
+        text.push_str("return (function()\n");
+        text.push_str(part);
+    }
+    text + &"end)()\n".repeat(parts.len())
 }
 
 /// The scripts as production runs them, with their digests.

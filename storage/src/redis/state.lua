@@ -3,11 +3,6 @@
 -- What few operations read or write is kept as MessagePack.
 local NO_VERSION = '1010'
 
--- Whether a list, which is empty or has a blank around every id, has this one.
-local function has(list, id)
-    return list ~= '' and string.find(list, ' ' .. id .. ' ', 1, true) ~= nil
-end
-
 local function count(what)
     call('HINCRBY', P .. 'counts', what, 1)
 end

@@ -1,79 +1,101 @@
 -- Survey: the best accounts of a pool by rank. Computes, stores nothing, and moves no clock.
 -- ARGV: pool, model, session or nothing, the excluded accounts, how many of the best.
+--
+-- It looks at many accounts and changes none: they stay records, the functions of the other operations
+-- are not even made (`health_part`) unless an account's health has to be asked, and what is done for
+-- each account is written out.
 local id, model, session, excluded = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local best_max, line = tonumber(ARGV[5]), 'p' .. ARGV[1]
-local open, opens_in, first, first_rank, best = 0, nil, nil, nil, {}
+local best_max, floor = tonumber(ARGV[5]), math.floor
+local open, opens_in, first, best = 0, nil, nil, {}
+local first_priority, first_last, first_not_oauth
+local ask_health
 
--- An account as it is kept. A survey looks at many and changes none, so that only those whose health
--- has to be asked are made into gates.
-local function consider(name, kept, prefer_oauth)
-    local limit, held, waiting, last, priority, oauth, guard = unpacked(RANKED, kept)
-    local what = 'yes'
-    if limit == 0 then return end
-    if guard == 2 then
-        local span
-        what, span = usable(name, parsed_gate(name, kept), line, model, nil)
-        if what == 'shut' then opens_in = math.min(opens_in or span, span) end
-        if what ~= 'yes' and what ~= 'probing' then return end
-    end
-    open = open + 1
-    local load, not_oauth = load_pct(limit, held, waiting), prefer_oauth and oauth == 0 and 1 or 0
-    if not first or is_before(priority, 0, last, not_oauth, first_rank) then
-        first, first_rank = name, { priority, 0, last, not_oauth }
-    end
-    if what ~= 'yes' or load >= 100 then return end
+-- Whether an account may be used, as the health has it, whose record says that it may say no.
+local function asked(name, kept, line)
+    ask_health = ask_health or health_part()
+    return ask_health(name, kept, line, model)
+end
+
+-- Puts an account among the best.
+local function rank_in(priority, load, last, not_oauth, name)
     local place = #best + 1
     while place > 1 and is_before(priority, load, last, not_oauth, best[place - 1]) do
         place = place - 1
     end
-    if place <= best_max then
-        table.insert(best, place, { priority, load, last, not_oauth, name })
-        best[best_max + 1] = nil
-    end
+    table.insert(best, place, { priority, load, last, not_oauth, name })
+    best[best_max + 1] = nil
 end
 
-local function consider_all(pool)
-    local members = pool.members
-    for from = 1, #members, 1000 do
-        local till = math.min(from + 999, #members)
-        local kept = call('HMGET', P .. 'g', unpack(members, from, till))
-        for n = from, till do
-            if not has(excluded, string.sub(members[n], 2)) then
-                consider(members[n], kept[n - from + 1], pool.prefer_oauth)
+-- The members from one number on, as they are kept.
+local function consider(members, from, all_kept, prefer_oauth)
+    for n = 1, #all_kept do
+        local name, what, span = members[from + n - 1], 'yes', nil
+        local limit, held, waiting, last, priority, oauth, guard = unpacked(RANKED, all_kept[n])
+        if limit == 0 or excluded ~= '' and has(excluded, string.sub(name, 2)) then
+            what = 'no'
+        elseif guard == 2 then
+            what, span = asked(name, all_kept[n], 'p' .. id)
+            if what == 'shut' then opens_in = math.min(opens_in or span, span) end
+        end
+        if what == 'yes' or what == 'probing' then
+            local not_oauth = prefer_oauth and oauth == 0 and 1 or 0
+            open = open + 1
+            if not first or priority < first_priority or priority == first_priority
+                and (last < first_last or last == first_last and not_oauth < first_not_oauth) then
+                first, first_priority, first_last, first_not_oauth = name, priority, last, not_oauth
+            end
+            local load = limit > 0 and floor((held + waiting) * 100 / limit) or 0
+            local least = best[best_max]
+            if what == 'yes' and load < 100
+                and (not least or is_before(priority, load, last, not_oauth, least)) then
+                rank_in(priority, load, last, not_oauth, name)
             end
         end
     end
 end
 
-local function look_at_home()
-    local ends = call('ZSCORE', P .. 'ends', session)
+local function consider_all(pool)
+    local members = pool[2]
+    for from = 1, #members, 1000 do
+        local till = math.min(from + 999, #members)
+        consider(members, from, call('HMGET', P .. 'g', unpack(members, from, till)), pool[1])
+    end
+end
+
+-- The session's account, in what state it is, for how long if it is shut, and how many wait for it.
+local function look_at_home(pool)
+    local ends, kept = call('ZSCORE', P .. 'ends', session), call('HGET', P .. 'g', '@')
+    local raw = math.max(kept and unpacked(CLOCK, kept) or 0, machine())
     if not ends or raw >= tonumber(ends) then return '', '', 0, 0 end
     local account = call('HGET', P .. 's', session)
     local name = 'a' .. account
-    local gate = gate_of(name)
+    local gate = call('HGET', P .. 'g', name)
     if not gate then return account, 'gone', 0, 0 end
-    if not pool_of(id) or not has(gate.pools, id) or has(excluded, account) then
-        return account, 'gone', 0, gate.waiting
+    local limit, held, waiting, _, _, _, guard, _, _, pools = unpacked(ACCOUNT, gate)
+    local what, span = 'yes', nil
+    if not pool or not has(pools, id) or has(excluded, account) or limit == 0 then
+        what = 'no'
+    elseif guard == 2 then
+        what, span = asked(name, gate, name)
     end
-    local what, span = usable(name, gate, name, model, nil)
-    if what == 'no' then return account, 'gone', 0, gate.waiting end
-    if what == 'shut' then return account, 'shut', span, gate.waiting end
-    local state = what == 'yes' and has_room(gate) and 'room' or 'full'
-    return account, state, 0, gate.waiting
+    if what == 'no' then return account, 'gone', 0, waiting end
+    if what == 'shut' then return account, 'shut', span, waiting end
+    local room = what == 'yes' and (limit < 0 or held < limit)
+    return account, room and 'room' or 'full', 0, waiting
 end
 
-raw = read_clock() and math.max(raw, machine()) or machine()
-local pool = pool_of(id)
+local pool = call('HGET', P .. 'p', id)
+pool = pool and cmsgpack.unpack(pool)
 if pool then consider_all(pool) end
 local home, state, span, waiting = '', '', 0, 0
-if session ~= '' then home, state, span, waiting = look_at_home() end
+if session ~= '' then home, state, span, waiting = look_at_home(pool) end
 local reply = {
-    'surveyed', open, open == 0 and opens_in or '', first and string.sub(first, 2) or '', home, state, span,
-    waiting,
+    'surveyed', open, open == 0 and opens_in or '', first and string.sub(first, 2) or '', home,
+    state, span, waiting,
 }
-for _, candidate in ipairs(best) do
-    local n = #reply
-    reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] =
+for n, candidate in ipairs(best) do
+    local at = 4 * n + 4
+    reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] =
         string.sub(candidate[5], 2), candidate[1], candidate[2], candidate[3]
 end
 return reply

@@ -1,5 +1,4 @@
 -- Time, and what else every operation reads first and writes last.
-local pack, unpacked = struct.pack, struct.unpack
 
 -- So long after; nothing comes after NEVER.
 local function later(at, span)

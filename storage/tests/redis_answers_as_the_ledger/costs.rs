@@ -10,10 +10,9 @@ use sluice_engine::store::{
 use sluice_engine::{
     AccountId, Ask, Attempt, LeaseId, ModelId, NodeId, PoolId, RequestId, Span, Time, UserId,
 };
+use sluice_test_redis::{Connection, Server};
 
 use crate::redis::Redis;
-use crate::resp::Connection;
-use crate::server::Server;
 
 const REQUESTS: u64 = 20_000;
 const NOW: Time = Time(1_700_000_000_000_000);
@@ -104,20 +103,21 @@ fn any(model: ModelId) -> Want {
     }
 }
 
-/// The server's processor time for each of these questions, in µs; so many clients ask at once.
+/// The server's processor time for each of these questions, in µs; so many clients ask at once, and each
+/// must be answered as is said.
 fn us_each(
     redis: &mut Redis,
     clients: &mut [Connection],
-    asked: impl IntoIterator<Item = Vec<String>>,
+    asked: impl IntoIterator<Item = (&'static str, Vec<String>)>,
 ) -> f64 {
     let asked: Vec<_> = asked.into_iter().collect();
     let before = redis.cpu_secs();
     for round in asked.chunks(clients.len()) {
-        for (client, words) in clients.iter_mut().zip(round) {
+        for (client, (_, words)) in clients.iter_mut().zip(round) {
             client.tell(words).expect("it listens");
         }
-        for client in &mut clients[..round.len()] {
-            client.hear().expect("it answers");
+        for (client, (answer, _)) in clients.iter_mut().zip(round) {
+            assert_eq!(client.hear().expect("it answers")[0], *answer);
         }
     }
     (redis.cpu_secs() - before) * 1e6 / asked.len() as f64
@@ -135,19 +135,21 @@ fn throughput() {
         for first in (1..=5).map(|n| n << 40) {
             let all = first..first + REQUESTS;
             let plain = |n: u64| {
-                ["EVALSHA", &digest, "1", "slots", &n.to_string()].map(str::to_owned).to_vec()
+                let words = ["EVALSHA", &digest, "1", "slots", &n.to_string()];
+                ("1", words.map(str::to_owned).to_vec())
             };
             let plain = us_each(&mut redis, &mut clients, all.clone().map(plain));
             redis.ask(&["DEL", "slots"]);
-            let mut of = |op: &dyn Fn(u64) -> StoreOp| {
-                let asked: Vec<_> = all.clone().map(|n| redis.asked(NOW, &op(n))).collect();
+            let mut of = |answer, op: &dyn Fn(u64) -> StoreOp| {
+                let asked: Vec<_> =
+                    all.clone().map(|n| (answer, redis.asked(NOW, &op(n)))).collect();
                 us_each(&mut redis, &mut clients, asked)
             };
-            let user_enters = of(&|n| enter(node, n, 0, user(n, Limit::Slots(3))));
-            let surveys = of(&|_| survey(model));
-            let enters = of(&|n| enter(node, n, 1, any(model)));
-            let leaves = of(&|n| leave(node, n, 1));
-            let user_leaves = of(&|n| leave(node, n, 0));
+            let user_enters = of("held", &|n| enter(node, n, 0, user(n, Limit::Slots(3))));
+            let surveys = of("surveyed", &|_| survey(model));
+            let enters = of("held", &|n| enter(node, n, 1, any(model)));
+            let leaves = of("done", &|n| leave(node, n, 1));
+            let user_leaves = of("done", &|n| leave(node, n, 0));
             let mix = (user_enters + surveys + enters + leaves + user_leaves) / 5.0;
             eprintln!(
                 "{count} accounts: plain {plain:.1} µs; account Enter {:.0} %, Leave {:.0} %, \
@@ -159,8 +161,44 @@ fn throughput() {
                 100.0 * plain / surveys,
                 100.0 * plain / mix,
             );
+            let handed = handed_over(&mut redis, &mut clients, node, first);
+            eprintln!(
+                "    Enter that waits, Leave that hands on, claim: {:.0} %",
+                100.0 * plain / handed
+            );
         }
     }
+}
+
+/// The same where each slot is handed on: every client has a gate of one slot, with ten requests in its
+/// line; one comes, who holds the slot leaves, and who is granted it claims it.
+fn handed_over(redis: &mut Redis, clients: &mut [Connection], node: NodeId, first: u64) -> f64 {
+    let gates = clients.len() as u64;
+    let ask = |n: u64, ask| {
+        let lease = LeaseId { node, request: RequestId(first + n), attempt: Attempt(0) };
+        let (want, patience) = (user(first + n % gates, Limit::Slots(1)), Span::from_secs(30));
+        let ask = Ask(ask);
+        StoreOp::Enter(Enter { lease, ask, want, tag: None, patience: Some(patience), ttl: None })
+    };
+    let (rounds, line) = (REQUESTS / gates, 10 * gates);
+    let begin = (0..line).map(|n| (if n < gates { "held" } else { "waiting" }, ask(n, 1)));
+    let turns = (0..rounds).flat_map(|round| {
+        let round = round * gates..(round + 1) * gates;
+        let come = round.clone().map(|n| ("waiting", ask(n + line, 1)));
+        let go = round.clone().map(|n| ("done", leave(node, first + n, 0)));
+        let claim = round.map(|n| ("held", ask(n + gates, 2)));
+        come.chain(go).chain(claim).collect::<Vec<_>>()
+    });
+    // Without a claim: none of these is measured.
+    let rest = (REQUESTS..REQUESTS + line).map(|n| ("done", leave(node, first + n, 0)));
+    let words = |ops: Vec<(&'static str, StoreOp)>| -> Vec<_> {
+        ops.into_iter().map(|(answer, op)| (answer, redis.asked(NOW, &op))).collect()
+    };
+    let [begin, turns, rest] = [begin.collect(), turns.collect(), rest.collect()].map(words);
+    us_each(redis, clients, begin);
+    let us = us_each(redis, clients, turns);
+    us_each(redis, clients, rest);
+    us
 }
 
 #[test]

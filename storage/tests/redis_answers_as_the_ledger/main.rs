@@ -12,8 +12,6 @@
     reason = "the naive model is shared with the engine's tests, which use all of it"
 )]
 
-#[path = "../support/cluster.rs"]
-mod cluster;
 mod costs;
 #[path = "../../../engine/tests/ledger_model/menu.rs"]
 mod menu;
@@ -22,10 +20,6 @@ mod naive;
 #[path = "../../../engine/tests/ledger_model/names.rs"]
 mod names;
 mod redis;
-#[path = "../support/resp.rs"]
-mod resp;
-#[path = "../support/server.rs"]
-mod server;
 #[path = "../../../engine/tests/ledger_model/steps.rs"]
 mod steps;
 mod tampered;
@@ -42,11 +36,10 @@ use sluice_engine::ledger::LineView;
 use sluice_engine::store::{GAP_MAX, HomeState, REAP_MAX, StoreOp, StoreReply};
 use sluice_engine::{Ledger, ModelId, PoolId, Span, Time};
 use sluice_storage::redis::protocol::epoch;
+use sluice_test_redis::{Cluster, Server};
 
-use cluster::Cluster;
 use names::Names;
 use redis::{CELL, Redis};
-use server::Server;
 use world::{Done, World};
 
 /// Both stores.

@@ -6,9 +6,7 @@ use sluice_engine::ledger::{Counters, LineView};
 use sluice_engine::store::{Grant, StoreOp, StoreReply};
 use sluice_engine::{NodeId, Time};
 use sluice_storage::redis::protocol::{Script, decode, decode_grant, decode_view, encode};
-
-use crate::resp::Connection;
-use crate::server::Server;
+use sluice_test_redis::{Connection, Server};
 
 /// All keys begin with it.
 pub(crate) const CELL: &str = "{test}";

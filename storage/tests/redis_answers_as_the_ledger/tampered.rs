@@ -4,9 +4,9 @@
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use proptest_state_machine::ReferenceStateMachine;
+use sluice_test_redis::Server;
 
 use crate::redis::Redis;
-use crate::server::Server;
 use crate::world::World;
 use crate::{Pair, on_a_large_stack};
 
@@ -14,25 +14,30 @@ use crate::{Pair, on_a_large_stack};
 const TAMPERS: &[(&str, &str)] = &[
     ("clock + math.min(gone, GAP_MAX)", "clock + gone"),
     ("raw + gone", "now"),
-    ("found[1] >= 0 and found[2] >= found[1]", "found[1] >= 0 and found[2] > found[1]"),
-    ("elseif not found or found[7] == 2 then", "elseif not found then"),
-    ("if found[1] ~= limit or found[4] ~= ARGV[11] then break end", ""),
-    ("if found[1] == 0 then break end", ""),
-    ("pool or found[3] >= tonumber(ARGV[10])", "pool or found[3] > tonumber(ARGV[10])"),
-    ("before = call('ZRANK', line, place)", "before = gate[3]"),
+    ("limit >= 0 and held >= limit", "limit >= 0 and held > limit"),
+    ("if guard == 2 then break end", ""),
+    ("if limit ~= wanted or version ~= ARGV[11] then break end", ""),
+    ("if limit == 0 then break end", ""),
+    ("pool or waiting >= tonumber(ARGV[10])", "pool or waiting > tonumber(ARGV[10])"),
+    ("before = call('ZRANK', line, place)", "before = waiting"),
     ("if ask <= lease[6] or", "if ask < lease[6] or"),
-    ("if not pool and name ~= kind .. ARGV[8] then break end", ""),
-    ("c[5] = math.min(c[5], due)", ""),
+    ("if not pool then break end", ""),
+    ("name, gate = its, call('HGET', P .. 'g', its)", "name = its"),
+    ("due_from = math.min(due_from, due)", ""),
     ("call('ZREM', P .. 'due', ARGV[1] .. key)", ""),
-    ("c[7] > 0 or found[7] > 0", "found[7] > 0"),
-    ("found[7] > 0 or found[8] == 0", "found[8] == 0"),
-    ("c[4] == 0 or limit < 0", "limit < 0"),
+    ("pools_waited > 0 or guard > 0", "guard > 0"),
+    ("guard > 0 or listed == 0", "listed == 0"),
+    ("settles == 0 or limit < 0", "limit < 0"),
     ("if waiting > 0 and held == limit then", "if waiting > 0 then"),
-    ("left[5] ~= '' or left[10] >= 0", "left[5] ~= ''"),
-    ("left[5] ~= '' or left[10] >= 0", "left[10] >= 0"),
-    ("if gate[3] == 1 then call('SREM', P .. 'waited:g', name) end", ""),
+    ("its_line ~= '' or claim_by >= 0", "its_line ~= ''"),
+    ("its_line ~= '' or claim_by >= 0", "claim_by >= 0"),
+    ("if waiting == 1 then call('SREM', P .. 'waited:g', name) end", ""),
     ("call('SADD', P .. 'waited:g', name)", ""),
-    ("if kind == 'a' then gate[4] = stamp end", ""),
+    ("held, last, reply = held + 1, stamp,", "held, reply = held + 1,"),
+    (
+        "held, waiting, last, counter = held + 1, waiting - 1, counter,",
+        "held, waiting, counter = held + 1, waiting - 1,",
+    ),
     ("first or before, but", "before, but"),
     ("ask <= lease.ask", "ask < lease.ask"),
     ("opens_in > patience", "opens_in >= patience"),
@@ -45,7 +50,7 @@ const TAMPERS: &[(&str, &str)] = &[
     ("lease.ask <= as_of", "lease.ask < as_of"),
     ("if way == 'settled' or settles then", "if true then"),
     ("if given_up then settle(given_up) end", ""),
-    ("load >= 100", "load > 100"),
+    ("load < 100", "load <= 100"),
     ("known >= MODEL_KEYS_MAX", "known > MODEL_KEYS_MAX"),
     ("hand_probes(lease.id, name, gate, false)", ""),
     ("not has(lease.excluded, string.sub(name, 2))", "true"),

@@ -5,22 +5,31 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// One connection. An answer is a flat list of texts.
-pub(crate) struct Connection(BufReader<UnixStream>);
+pub struct Connection(BufReader<UnixStream>);
 
 impl Connection {
-    pub(crate) fn open(socket: &Path) -> Result<Self, Error> {
+    /// A new one.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub fn open(socket: &Path) -> Result<Self, Error> {
         UnixStream::connect(socket).map(|stream| Self(BufReader::new(stream)))
     }
 
+    /// What is answered to a command.
+    ///
     /// # Errors
     /// The connection's, or what Redis answers as an error.
-    pub(crate) fn ask<T: AsRef<str>>(&mut self, words: &[T]) -> Result<Vec<String>, Error> {
+    pub fn ask<T: AsRef<str>>(&mut self, words: &[T]) -> Result<Vec<String>, Error> {
         self.tell(words)?;
         self.hear()
     }
 
     /// Asks, and leaves the answer to be [heard](Self::hear) later.
-    pub(crate) fn tell<T: AsRef<str>>(&mut self, words: &[T]) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// The connection's.
+    pub fn tell<T: AsRef<str>>(&mut self, words: &[T]) -> Result<(), Error> {
         let mut bytes = format!("*{}\r\n", words.len());
         for word in words {
             let word = word.as_ref();
@@ -30,7 +39,10 @@ impl Connection {
     }
 
     /// The next answer, or message that was pushed.
-    pub(crate) fn hear(&mut self) -> Result<Vec<String>, Error> {
+    ///
+    /// # Errors
+    /// As of [`ask`](Self::ask).
+    pub fn hear(&mut self) -> Result<Vec<String>, Error> {
         let mut texts = Vec::new();
         self.read(&mut texts)?;
         Ok(texts)
