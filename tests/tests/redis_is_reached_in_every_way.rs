@@ -102,7 +102,7 @@ fn by_sentinels_that_let_a_replica_take_over() {
         let promoted = || replica.ask(&["INFO", "replication"]).contains("role:master");
         fleet::until(async || promoted()).await;
         // Either may believe in the former one for a moment, and then do without a store.
-        let clients = || replica.asked(&["CLIENT", "LIST"]);
+        let clients = || replica.ask(&["CLIENT", "LIST"]);
         let here = || clients().lines().filter(|client| client.contains("cmd=evalsha")).count();
         fleet::until(async || here() == gateways.len()).await;
         for gateway in &gateways {
