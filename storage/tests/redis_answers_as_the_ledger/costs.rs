@@ -15,6 +15,9 @@ use sluice_test_redis::{Connection, Server};
 use crate::redis::Redis;
 
 const REQUESTS: u64 = 20_000;
+/// Rates are compared in slices that take turns: odd, so that there is a middle one; of so many requests.
+const SLICES: u64 = 41;
+const SLICE: u64 = 1_000;
 const NOW: Time = Time(1_700_000_000_000_000);
 const VERSION: Version = Version { stamp: 1, digest: u64::MAX };
 
@@ -131,43 +134,58 @@ fn throughput() {
         let (mut redis, node) = begun(&server, count);
         let open = |_| Connection::open(&server.socket()).expect("the server listens");
         let mut clients: Vec<_> = (0..50).map(open).collect();
-        let (digest, model) = (redis.load(PLAIN), ModelId(u64::MAX / 3));
-        for first in (1..=5).map(|n| n << 40) {
-            let all = first..first + REQUESTS;
-            let plain = |n: u64| {
-                let words = ["EVALSHA", &digest, "1", "slots", &n.to_string()];
-                ("1", words.map(str::to_owned).to_vec())
-            };
-            let plain = us_each(&mut redis, &mut clients, all.clone().map(plain));
-            redis.ask(&["DEL", "slots"]);
-            let mut of = |answer, op: &dyn Fn(u64) -> StoreOp| {
-                let asked: Vec<_> =
-                    all.clone().map(|n| (answer, redis.asked(NOW, &op(n)))).collect();
-                us_each(&mut redis, &mut clients, asked)
-            };
-            let user_enters = of("held", &|n| enter(node, n, 0, user(n, Limit::Slots(3))));
-            let surveys = of("surveyed", &|_| survey(model));
-            let enters = of("held", &|n| enter(node, n, 1, any(model)));
-            let leaves = of("done", &|n| leave(node, n, 1));
-            let user_leaves = of("done", &|n| leave(node, n, 0));
-            let mix = (user_enters + surveys + enters + leaves + user_leaves) / 5.0;
-            eprintln!(
-                "{count} accounts: plain {plain:.1} µs; account Enter {:.0} %, Leave {:.0} %, \
-                 user Enter {:.0} %, Leave {:.0} %, Survey {:.0} %, the mix {:.0} % of its rate",
-                100.0 * plain / enters,
-                100.0 * plain / leaves,
-                100.0 * plain / user_enters,
-                100.0 * plain / user_leaves,
-                100.0 * plain / surveys,
-                100.0 * plain / mix,
-            );
-            let handed = handed_over(&mut redis, &mut clients, node, first);
-            eprintln!(
-                "    Enter that waits, Leave that hands on, claim: {:.0} %",
-                100.0 * plain / handed
-            );
+        let digest = redis.load(PLAIN);
+        // The first warms up.
+        let slices: Vec<_> = (0..=SLICES)
+            .map(|n| slice(&mut redis, &mut clients, node, &digest, (n + 1) << 40))
+            .skip(1)
+            .collect();
+        eprintln!("{count} accounts, as shares of the rate of a plain script:");
+        for (n, (what, _)) in slices[0].iter().enumerate() {
+            let shares = slices.iter().map(|slice| slice[n].1);
+            eprintln!("{what:>50} {:.0} %", 100.0 * median(shares));
         }
     }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The rate of every operation and of the plain script, one soon after the other: the share of it that
+/// each has.
+fn slice(
+    redis: &mut Redis,
+    clients: &mut [Connection],
+    node: NodeId,
+    digest: &str,
+    first: u64,
+) -> Vec<(&'static str, f64)> {
+    let all = first..first + SLICE;
+    let plain = |n: u64| {
+        let words = ["EVALSHA", digest, "1", "slots", &n.to_string()];
+        ("1", words.map(str::to_owned).to_vec())
+    };
+    let plain = us_each(redis, clients, all.clone().map(plain));
+    redis.ask(&["DEL", "slots"]);
+    let mut of = |answer, op: &dyn Fn(u64) -> StoreOp| {
+        let asked: Vec<_> = all.clone().map(|n| (answer, redis.asked(NOW, &op(n)))).collect();
+        us_each(redis, clients, asked)
+    };
+    let model = ModelId(u64::MAX / 3);
+    let costs = [
+        ("user Enter", of("held", &|n| enter(node, n, 0, user(n, Limit::Slots(3))))),
+        ("Survey", of("surveyed", &|_| survey(model))),
+        ("account Enter", of("held", &|n| enter(node, n, 1, any(model)))),
+        ("account Leave", of("done", &|n| leave(node, n, 1))),
+        ("user Leave", of("done", &|n| leave(node, n, 0))),
+    ];
+    let mix = costs.iter().map(|(_, us)| us).sum::<f64>() / costs.len() as f64;
+    let handed = handed_over(redis, clients, node, first);
+    let both = [("all five", mix), ("Enter that waits, Leave that hands on, claim", handed)];
+    costs.into_iter().chain(both).map(|(what, us)| (what, plain / us)).collect()
 }
 
 /// The same where each slot is handed on: every client has a gate of one slot, with ten requests in its
@@ -180,7 +198,7 @@ fn handed_over(redis: &mut Redis, clients: &mut [Connection], node: NodeId, firs
         let ask = Ask(ask);
         StoreOp::Enter(Enter { lease, ask, want, tag: None, patience: Some(patience), ttl: None })
     };
-    let (rounds, line) = (REQUESTS / gates, 10 * gates);
+    let (rounds, line) = (SLICE / gates, 10 * gates);
     let begin = (0..line).map(|n| (if n < gates { "held" } else { "waiting" }, ask(n, 1)));
     let turns = (0..rounds).flat_map(|round| {
         let round = round * gates..(round + 1) * gates;
@@ -190,7 +208,7 @@ fn handed_over(redis: &mut Redis, clients: &mut [Connection], node: NodeId, firs
         come.chain(go).chain(claim).collect::<Vec<_>>()
     });
     // Without a claim: none of these is measured.
-    let rest = (REQUESTS..REQUESTS + line).map(|n| ("done", leave(node, first + n, 0)));
+    let rest = (SLICE..SLICE + line).map(|n| ("done", leave(node, first + n, 0)));
     let words = |ops: Vec<(&'static str, StoreOp)>| -> Vec<_> {
         ops.into_iter().map(|(answer, op)| (answer, redis.asked(NOW, &op))).collect()
     };
