@@ -93,7 +93,7 @@ fn find(said: &[u8], from: usize, secret: &[u8], escaped: bool) -> Option<(usize
 fn length_escaped(said: &[u8], secret: &[u8]) -> Option<usize> {
     let mut rest = said;
     for &byte in secret.iter().filter(|byte| **byte != b'\\') {
-        let slashes = rest.iter().take_while(|byte| **byte == b'\\').count();
+        let slashes = slashes(rest);
         let bare = &rest[slashes..];
         let is_code = |code: &[u8]| code.eq_ignore_ascii_case(format!("u{byte:04x}").as_bytes());
         let coded = slashes > 0 && bare.get(..CODE_BYTES).is_some_and(is_code);
@@ -101,6 +101,21 @@ fn length_escaped(said: &[u8], secret: &[u8]) -> Option<usize> {
     }
     let length = said.len() - rest.len();
     (length > 0).then_some(length)
+}
+
+/// Bytes of the backslashes that this begins with; the first may escape the code of another.
+fn slashes(said: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = &said[at..];
+        let coded = at > 0
+            && rest.get(..CODE_BYTES).is_some_and(|code| code.eq_ignore_ascii_case(b"u005c"));
+        match rest.first() {
+            Some(b'\\') => at += 1,
+            Some(_) if coded => at += CODE_BYTES,
+            Some(_) | None => return at,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +148,8 @@ mod tests {
             ("sk-1/x", r#""\u0073\u006B\u002D\u0031\u002F\u0078!""#, r#""***!""#),
             // Within JSON within JSON.
             ("sk-1/x", r#""\\\"sk-1\\\/x\\\" sk\\u002d1/x""#, r#""\\\"***\\\" ***""#),
+            (r"a\b", r#""a\u005cb a\u005C\\b""#, r#""*** ***""#),
+            ("sk-1", r#""sk\u005cu002d1""#, r#""***""#),
             (r#"a"\b"#, r#""a\"\\b a"\b""#, r#""*** ***""#),
             ("n-1", r#""\nn-1\n""#, r#""\n***\n""#),
             ("sk-1", r#""sk\u002e1 sk\-2 sk\u002d" \"#, r#""sk\u002e1 sk\-2 sk\u002d" \"#),
