@@ -27,15 +27,17 @@ const REFRESH: &str = "refresh_token";
 const EXPIRES: &str = "expires_at";
 
 /// Whose turn it is to renew what a file holds. One renewal at a time sends the refresh token that
-/// stands there, also if a reload has changed how: the next one finds what the former wrote.
+/// stands there, also if a reload has changed how: the next one finds what the former could write.
 pub(super) type Turn = tokio::sync::Mutex<()>;
 
-/// The turn of this file, by whatever path it is named.
+/// The turn of the file that has this path now, by whatever other it is named.
 pub(super) fn turn(path: &Path) -> Arc<Turn> {
     static TURNS: Mutex<BTreeMap<PathBuf, Weak<Turn>>> = Mutex::new(BTreeMap::new());
+    // Before: a disk that does not answer holds up nobody else.
+    let path = real_path(path);
     let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
     turns.retain(|_, turn| turn.strong_count() > 0);
-    let known = turns.entry(real_path(path)).or_default();
+    let known = turns.entry(path).or_default();
     known.upgrade().unwrap_or_else(|| {
         let turn = Arc::default();
         *known = Arc::downgrade(&turn);

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use self::call::{Way, call};
-use self::file::{Stored, Turn};
+use self::file::Stored;
 use self::grant::{Granted, Refused};
 use self::state::{Look, Owner, State, Step};
 use super::access::Credential;
@@ -31,7 +31,7 @@ use crate::blocking::aside;
 use crate::clock::Clock;
 use crate::config::OAuth;
 use crate::directory::{Account, Endpoint};
-use crate::gateway::Worker;
+use crate::gateway::{Phase, Worker};
 use crate::net::Net;
 
 /// How long a gateway that ends waits for a renewal: a call, and the file before and after it.
@@ -49,8 +49,6 @@ const TRIES_MAX: usize = 3;
 pub struct Tokens {
     kind: UpstreamKind,
     oauth: OAuth,
-    /// Of its file.
-    turn: Arc<Turn>,
     state: Mutex<State>,
     /// Something else can be gone with, or nobody is at it any more.
     changed: Notify,
@@ -66,9 +64,8 @@ impl Tokens {
     /// Those in the file that is named there, once a request needs one.
     #[must_use]
     pub fn new(kind: UpstreamKind, oauth: &OAuth) -> Arc<Self> {
-        let turn = file::turn(&oauth.credential_file);
         let (oauth, state, changed) = (oauth.clone(), Mutex::default(), Notify::new());
-        Arc::new(Self { kind, oauth, turn, state, changed })
+        Arc::new(Self { kind, oauth, state, changed })
     }
 
     /// Where they come from.
@@ -159,7 +156,15 @@ impl<N: Net, S: Watch> Renewal<N, S> {
     }
 
     async fn run(&self) {
-        let _turn = self.tokens.turn.lock().await;
+        let path = self.tokens.oauth.credential_file.clone();
+        let Ok(turn) = aside(THREAD, FILE_TIME_MAX, move || file::turn(&path)).await else {
+            return self.warn("its credential_file is not found in time");
+        };
+        let _turn = turn.lock().await;
+        let driver = &self.worker.driver;
+        if self.worker.phase() >= Phase::Draining && driver.live_requests() == 0 {
+            return; // Nobody needs it any more, and it may be cut off.
+        }
         for _ in 0..TRIES_MAX {
             let changed = self.read().await;
             let now = self.worker.driver.clock.now();
