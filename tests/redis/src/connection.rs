@@ -3,6 +3,10 @@
 use std::io::{BufRead, BufReader, Error, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
+
+/// A server that stands still must not hold up a test for ever.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// One connection. An answer is a flat list of texts.
 pub struct Connection(BufReader<UnixStream>);
@@ -13,7 +17,9 @@ impl Connection {
     /// # Errors
     /// Nobody listens.
     pub fn open(socket: &Path) -> Result<Self, Error> {
-        UnixStream::connect(socket).map(|stream| Self(BufReader::new(stream)))
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        Ok(Self(BufReader::new(stream)))
     }
 
     /// What is answered to a command.
