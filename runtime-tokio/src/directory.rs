@@ -133,17 +133,23 @@ impl Account {
             former.endpoint == account.base_url && former.protocol == protocol
         };
         let former = former.filter(same);
+        let credential = source(account, former)?;
+        // Whose they are is known by the credential.
+        let still = |former: &&Arc<Self>| {
+            former.project == account.project && former.credential.is(&credential)
+        };
+        let known = former.filter(still);
         Ok(Self {
             name: account.name.clone(),
             target: Target::new(account.upstream(), &account.base_url)?,
-            credential: source(account, former)?,
             endpoint: account.base_url.clone(),
             proxy: proxy.map_err(|why| ("proxy", why))?,
             protocol,
             project: account.project.clone(),
             models: account.models.clone(),
-            windows: former.map(|former| former.windows.clone()).unwrap_or_default(),
-            standing: standing(account, former),
+            windows: known.map(|former| former.windows.clone()).unwrap_or_default(),
+            standing: standing(account, known),
+            credential,
         })
     }
 

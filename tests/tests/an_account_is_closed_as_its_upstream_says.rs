@@ -120,20 +120,27 @@ fn what_is_left_of_its_quotas_is_shown() {
         let window = &shown["told"]["windows"][0];
         assert_eq!((&window["name"], &window["used_pct"]), (&json!("5h"), &json!(50.0)));
         assert!(window["resets_in_ms"].as_u64() > Some(0));
-        // A new configuration forgets what a former place of the account said, and nothing else.
-        let text = world.config.replace("priority = 0", "priority = 2");
-        assert_ne!(text, world.config);
-        world.reload(&text, 2);
-        let kept = world.look("/debug/quotas").await["quotas"][0].clone();
-        assert_eq!(
-            (&kept["account"], &kept["told"]["windows"][0]["name"]),
-            (&"bad".into(), &"5h".into())
-        );
-        world.reload(
-            &text.replace("base_url = \"http://127.0.0.1", "base_url = \"http://127.0.0.2"),
-            3,
-        );
-        assert_eq!(world.look("/debug/quotas").await, json!({"quotas": []}));
         world
     });
+}
+
+#[test]
+fn a_new_configuration_keeps_what_was_said_of_quotas_in_the_same_place_to_the_same_key() {
+    for (former, new, kept) in [
+        ("priority = 0", "priority = 2", true),
+        ("base_url = \"http://127.0.0.1", "base_url = \"http://127.0.0.2", false),
+        ("api_key = \"", "api_key = \"another-", false),
+    ] {
+        let headers = vec![("anthropic-ratelimit-unified-5h-utilization", "0.5")];
+        run(plan("anthropic", Fault::Refusal(429, headers, "{}")), async move |world| {
+            assert_eq!(ask(&world, "anthropic").await.status(), 200);
+            let text = world.config.replace(former, new);
+            assert_ne!(text, world.config);
+            world.reload(&text, 2);
+            let shown = world.look("/debug/quotas").await;
+            let name = &shown["quotas"][0]["told"]["windows"][0]["name"];
+            assert_eq!(name, &if kept { json!("5h") } else { json!(null) }, "{new}");
+            world
+        });
+    }
 }

@@ -35,6 +35,17 @@ pub enum Source {
     OAuth(Arc<Tokens>),
 }
 
+impl Source {
+    /// Whether it is the same that accounts are asked with.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Key(one), Self::Key(other)) => one.header == other.header,
+            (Self::OAuth(one), Self::OAuth(other)) => Arc::ptr_eq(one, other),
+            (Self::Key(_), Self::OAuth(_)) | (Self::OAuth(_), Self::Key(_)) => false,
+        }
+    }
+}
+
 /// What an account is asked with. Not shown by `Debug`.
 pub struct Credential {
     /// The header that it stands in.

@@ -5,6 +5,7 @@
 //! that: nobody waits for it, no token is renewed for it, and what comes of it says nothing of the
 //! account's health.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard};
@@ -226,6 +227,9 @@ async fn ask<N: Net, S: Watch>(
         .map_err(|_| "there was no answer, or none that ended in time")?;
     if !head.status().is_success() {
         return Err("it was refused");
+    }
+    if matches!(access.secrets().hidden(&body), Cow::Owned(_)) {
+        return Err("the answer tells the credential");
     }
     let answer = serde_json::from_slice(&body).ok().filter(Value::is_object);
     answer.ok_or("the answer is no JSON object")
