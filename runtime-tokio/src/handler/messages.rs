@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use hyper::Request;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::HeaderValue;
 use sluice_engine::session::{self, Prefix, Scope};
 use sluice_engine::{RequestSpec, SessionKey};
 use sluice_storage::Watch;
@@ -18,11 +18,10 @@ use crate::protocol::anthropic::{self, Skim};
 use crate::protocol::error::ApiError;
 use crate::protocol::{Protocol, warmup};
 use crate::telemetry::AccessLog;
+use crate::upstream::headers::BETA;
 use crate::upstream::target::Operation;
 
 const PROTOCOL: Protocol = Protocol::Anthropic;
-/// Where beta features are named.
-const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
 /// Understands a request; `forced` is whether its path names whose accounts are to serve it.
 ///
@@ -51,10 +50,10 @@ pub(crate) async fn understand<N: Net, S: Watch>(
         stream: skim.stream,
         warmup: worker.driver.directory().intercepts && warmup::is_warmup(&bytes),
     };
-    if worker.config.anthropic.inject_betas && !head.headers.contains_key(BETA) {
+    if worker.config.anthropic.inject_betas && !head.headers.contains_key(&BETA) {
         let needed = anthropic::betas::needed(&bytes);
         let needed = needed.and_then(|needed| HeaderValue::try_from(needed).ok());
-        head.headers.extend(needed.map(|needed| (BETA, needed)));
+        head.headers.extend(needed.map(|needed| (BETA.clone(), needed)));
     }
     let (model, models, stream) = (skim.model.into_owned(), skim.models, skim.stream);
     let asked = Asked {

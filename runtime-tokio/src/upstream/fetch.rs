@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::access::Access;
 use super::outgoing::Outgoing;
-use super::pool::{NoAnswer, Pool};
+use super::pool::{NO_GOOD, NoAnswer, Pool, TOO_LATE};
 use crate::net::Net;
 
 /// Asks, and reads an answer of at most so many bytes, until `by` at most.
@@ -21,11 +21,8 @@ pub(crate) async fn fetch<N: Net>(
     bytes_max: usize,
     by: Instant,
 ) -> Result<(Response<()>, Bytes), Outcome> {
-    let (head, mut exchange) = pool.send(access, request, by).await.map_err(|why| match why {
-        NoAnswer::Connect => Outcome::Unreachable,
-        NoAnswer::Stale | NoAnswer::Broken => Outcome::ServerError { status: 502 },
-        NoAnswer::HeadTimeout => Outcome::ServerError { status: 504 },
-    })?;
+    let sent = pool.send(access, request, by).await;
+    let (head, mut exchange) = sent.map_err(NoAnswer::outcome)?;
     let mut body = BytesMut::new();
     loop {
         match timeout_at(by, exchange.chunk()).await {
@@ -33,8 +30,8 @@ pub(crate) async fn fetch<N: Net>(
                 body.extend_from_slice(&chunk);
             }
             Ok(None) => break,
-            Ok(Some(Ok(_) | Err(_))) => return Err(Outcome::ServerError { status: 502 }),
-            Err(_) => return Err(Outcome::ServerError { status: 504 }),
+            Ok(Some(Ok(_) | Err(_))) => return Err(NO_GOOD),
+            Err(_) => return Err(TOO_LATE),
         }
     }
     pool.keep(access.id, access.account, exchange);

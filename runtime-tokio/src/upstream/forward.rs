@@ -22,7 +22,7 @@ use super::excerpt;
 use super::headers;
 use super::link::Exchange;
 use super::outgoing::Outgoing;
-use super::pool::NoAnswer;
+use super::pool::{NO_GOOD, NoAnswer};
 use super::relay::{Relay, Step};
 use super::tier;
 use crate::clock::Clock;
@@ -43,12 +43,6 @@ const ERROR_BYTES_MAX: usize = 64 * 1024;
 const ANSWER_BYTES_HELD_MAX: usize = 4 * 1024 * 1024;
 /// How long an upstream may take to end a stream whose last event has come.
 const AFTERWORD: Duration = Duration::from_secs(2);
-
-/// What no answer, or none that is of use, amounts to once an upstream has been sent a request. It may
-/// be the request's own fault, so that this counts as a 5xx does, of which few are tried elsewhere.
-const NO_GOOD: Outcome = Outcome::ServerError { status: 502 };
-/// The same for one that did not come in time.
-const TOO_LATE: Outcome = Outcome::ServerError { status: 504 };
 
 /// How an attempt ended.
 pub(crate) struct End {
@@ -149,9 +143,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         };
         let (head, exchange) = match self.send(access, body, total).await {
             Ok(answered) => answered,
-            Err(NoAnswer::Connect) => return Ok(Outcome::Unreachable.into()),
-            Err(NoAnswer::Stale | NoAnswer::Broken) => return Ok(NO_GOOD.into()),
-            Err(NoAnswer::HeadTimeout) => return Ok(TOO_LATE.into()),
+            Err(why) => return Ok(why.outcome().into()),
         };
         let id = head
             .headers()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Response;
-use sluice_engine::AccountId;
+use sluice_engine::{AccountId, Outcome};
 use tokio::time::{Instant, timeout_at};
 
 use super::access::Access;
@@ -31,6 +31,23 @@ pub(crate) enum NoAnswer {
     Broken,
     /// The head did not come in time.
     HeadTimeout,
+}
+
+/// What no answer, or none that is of use, amounts to once an upstream has been sent a request. It may
+/// be the request's own fault, so that this counts as a 5xx does, of which few are tried elsewhere.
+pub(super) const NO_GOOD: Outcome = Outcome::ServerError { status: 502 };
+/// The same for one that did not come in time.
+pub(super) const TOO_LATE: Outcome = Outcome::ServerError { status: 504 };
+
+impl NoAnswer {
+    /// What it amounts to for whoever asked.
+    pub(super) const fn outcome(self) -> Outcome {
+        match self {
+            Self::Connect => Outcome::Unreachable,
+            Self::Stale | Self::Broken => NO_GOOD,
+            Self::HeadTimeout => TOO_LATE,
+        }
+    }
 }
 
 /// See the module's documentation.
