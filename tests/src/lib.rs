@@ -45,6 +45,7 @@ pub mod tls;
 pub mod tokens;
 pub mod trouble;
 pub mod upstream;
+pub mod workers;
 
 /// What a world is made of.
 #[derive(Default)]

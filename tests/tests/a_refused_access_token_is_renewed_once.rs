@@ -9,13 +9,12 @@ use serde_json::json;
 use sluice_engine::rng::Seed;
 use sluice_runtime_tokio::auth::KeyHash;
 use sluice_runtime_tokio::config::Config;
-use sluice_runtime_tokio::gateway::Phase;
 use sluice_runtime_tokio::mock::{Behaviour, Fault, Mock};
 use sluice_runtime_tokio::net::{Net as _, TcpNet};
-use sluice_runtime_tokio::serve;
 use sluice_tests::tokens::{Folder, client, client_id, put, tokens};
-use sluice_tests::{Plan, hello, named, post, run, send, together, user_key};
-use tokio::sync::{Semaphore, watch};
+use sluice_tests::workers::both_serve;
+use sluice_tests::{Plan, hello, named, run, together, user_key};
+use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 const MANY: u32 = 20;
@@ -149,25 +148,10 @@ async fn two_threads() {
     let folder = Folder::default();
     let config = config(&folder, &mock, upstream);
     mock.expire(&client_id("one"));
-    let (phase, watched) = watch::channel(Phase::Serving);
-    let mut gateway = serve::start(config, watched).await.expect("it starts");
-    let address = gateway.addresses.first_tcp().expect("it listens at an address");
-    let client = |_| async move {
-        let mut reply = send(address, post("alice", &hello(false))).await;
-        reply.body().await;
-        let worker = reply.header("x-request-id").split('-').nth(1).map(str::to_owned);
-        (reply.status(), worker.expect("a request id of the gateway's own"))
-    };
-    let answers = together((0..60).map(client).collect()).await;
-    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
-    for index in ["0", "1"] {
-        assert!(answers.iter().any(|(_, worker)| worker == index), "worker {index} served some");
-    }
+    both_serve(config, 60, |_| hello(false)).await;
     assert_eq!(mock.token_calls(&client_id("one")), 1);
     let seen = mock.token_calls_seen();
     assert_eq!(seen[0].headers["accept"], "application/json");
-    phase.send_replace(Phase::Draining);
-    gateway.ended().await;
 }
 
 #[test]

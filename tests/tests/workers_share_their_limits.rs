@@ -2,17 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::Request;
 use sluice_engine::rng::Seed;
 use sluice_runtime_tokio::config::Config;
-use sluice_runtime_tokio::gateway::Phase;
 use sluice_runtime_tokio::mock::{Behaviour, Mock};
 use sluice_runtime_tokio::net::{Net, TcpNet};
-use sluice_runtime_tokio::serve;
-use sluice_tests::{hello, named, post, send, together};
-use tokio::sync::watch;
+use sluice_tests::workers::both_serve;
+use sluice_tests::{hello, named};
 use tokio::task::LocalSet;
 
 const SLOTS: u32 = 3;
@@ -35,25 +30,8 @@ async fn test() {
     let quick = Behaviour { latency: Duration::from_millis(1), ..named("one") };
     let mock = Mock::new(Seed(1), [("mock-one".to_owned(), quick)]);
     drop(tokio::task::spawn_local(mock.clone().serve::<TcpNet>(listener)));
-    let (phase, watched) = watch::channel(Phase::Serving);
-    let mut gateway = serve::start(config(upstream), watched).await.expect("it starts");
-    let address = gateway.addresses.first_tcp().expect("it listens at an address");
-    let client = |n: usize| async move {
-        let request: Request<Full<Bytes>> = post("alice", &hello(n.is_multiple_of(2)));
-        let mut reply = send(address, request).await;
-        reply.body().await;
-        // Both threads name what they serve; the second part is the thread's index.
-        let worker = reply.header("x-request-id").split('-').nth(1).map(str::to_owned);
-        (reply.status(), worker.expect("a request id of the gateway's own"))
-    };
-    let answers = together((0..120).map(client).collect()).await;
-    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
-    for index in ["0", "1"] {
-        assert!(answers.iter().any(|(_, worker)| worker == index), "worker {index} served some");
-    }
+    both_serve(config(upstream), 120, |n| hello(n.is_multiple_of(2))).await;
     assert_eq!(mock.stats("mock-one").open_max, SLOTS);
-    phase.send_replace(Phase::Draining);
-    gateway.ended().await;
 }
 
 #[test]
