@@ -163,7 +163,7 @@ impl Engine {
             request.arrive(&mut self.core)
         };
         match verdict {
-            Some(verdict) => finish(&mut self.core, &mut self.timers, *request, verdict),
+            Some(verdict) => finish(&mut self.core, &mut self.timers, request, verdict),
             None => {
                 self.requests.insert(req, request);
                 self.core.touched.push(req);
@@ -182,7 +182,7 @@ impl Engine {
             None => self.core.touched.push(req),
             Some(verdict) => {
                 if let Some(request) = self.requests.remove(&req) {
-                    finish(&mut self.core, &mut self.timers, *request, verdict);
+                    finish(&mut self.core, &mut self.timers, request, verdict);
                 }
             }
         }
@@ -355,7 +355,7 @@ impl Engine {
 }
 
 /// The end of a request: gives back what it claims, and says how it ended.
-fn finish(core: &mut Core, timers: &mut Timers, mut request: Request, verdict: Verdict) {
+fn finish(core: &mut Core, timers: &mut Timers, mut request: Box<Request>, verdict: Verdict) {
     debug_assert!(
         request.account.is_none() || !matches!(request.stage, Stage::User | Stage::Billing { .. }),
         "an account is asked for after billing"

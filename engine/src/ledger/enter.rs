@@ -1,5 +1,6 @@
 //! `Enter`: get or keep a place. The steps are numbered as in [`crate::store::Enter`].
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::gate::{GateIx, LineIx, PoolIx, Use};
@@ -25,17 +26,14 @@ impl Ledger {
         if self.has_tombstone(id) {
             return StoreReply::Left;
         }
-        if self.lease(id).is_some_and(|lease| enter.ask <= lease.ask) {
-            return self.report(id);
+        match self.lease(id) {
+            None => return self.enter_anew(&enter),
+            Some(lease) if enter.ask <= lease.ask => return self.report(id),
+            Some(_) => {}
         }
         self.with_lease(id, |lease| lease.ask = enter.ask);
         // A user's raised limit may serve this very lease, so what it has is looked at afterwards.
-        let wanted = self.wanted(&enter.want);
-        if let (Want::User { .. }, Some(LineIx::Gate(ix))) =
-            (&enter.want, wanted.as_ref().map(Wanted::line))
-        {
-            self.settle(ix);
-        }
+        let wanted = self.wanted_settled(&enter.want);
         let known = self.lease(id).map(|lease| (lease.slot, lease.tag));
         let mut given_up = None;
         if let Some((Some(slot), _)) = known {
@@ -57,9 +55,26 @@ impl Ledger {
             self.settle(ix);
         }
         if self.lease(id).is_some_and(|lease| lease.slot.is_none() && lease.line.is_none()) {
-            self.forget(id);
+            self.take_away(id, Ending::Declined);
         }
         reply
+    }
+
+    /// A lease that is not known gets a place, or does not become known.
+    fn enter_anew(&mut self, enter: &Enter) -> StoreReply {
+        match self.wanted_settled(&enter.want) {
+            Some(wanted) => self.place(enter, enter.tag, &wanted),
+            None => StoreReply::Shut { opens_in: None },
+        }
+    }
+
+    /// The want by places, and a user's gate brought up to date.
+    fn wanted_settled(&mut self, want: &Want) -> Option<Wanted> {
+        let wanted = self.wanted(want)?;
+        if let (Want::User { .. }, LineIx::Gate(ix)) = (want, wanted.line) {
+            self.settle(ix);
+        }
+        Some(wanted)
     }
 
     pub(super) fn has_tombstone(&self, id: LeaseId) -> bool {
@@ -275,31 +290,31 @@ impl Ledger {
     /// Writes down what the lease wants from now on.
     pub(super) fn describe(&mut self, enter: &Enter, tag: Option<Tag>, wanted: &Wanted) {
         let id = enter.lease;
-        if self.lease(id).is_none() {
-            let tag = tag.unwrap_or_else(|| Tag(self.draw()));
-            self.create(id, enter.ask, tag);
-        }
+        let (model, ttl) = (wanted.model, enter.ttl);
         let excluded = match &enter.want {
             Want::Pool { excluded, .. } => excluded.clone(),
             Want::User { .. } | Want::Gate { .. } => Vec::new(),
         };
         let patience_ends = self.clock + enter.patience.unwrap_or(Span::ZERO);
+        if self.lease(id).is_none() {
+            let tag = tag.unwrap_or_else(|| Tag(self.draw()));
+            let fresh = self.fresh(enter.ask, tag);
+            return self.begin(id, Lease { model, excluded, ttl, patience_ends, ..fresh });
+        }
         if let Some(tag) = tag {
             self.retag(id, tag);
         }
         self.with_lease(id, |lease| {
-            lease.model = wanted.model;
+            lease.model = model;
             lease.excluded = excluded;
-            lease.ttl = enter.ttl;
+            lease.ttl = ttl;
             lease.patience_ends = patience_ends;
         });
     }
 
     /// A lease that has nothing yet.
-    pub(super) fn create(&mut self, id: LeaseId, ask: Ask, tag: Tag) {
-        let Some(node) = self.nodes.get_mut(&id.node) else { return };
-        let key = (id.request, id.attempt);
-        let lease = Lease {
+    pub(super) fn fresh(&self, ask: Ask, tag: Tag) -> Lease {
+        Lease {
             ask,
             tag,
             since: self.raw,
@@ -309,8 +324,14 @@ impl Ledger {
             slot: None,
             line: None,
             patience_ends: self.clock,
-        };
-        node.leases.insert(key, lease);
+        }
+    }
+
+    /// From now on the lease is known.
+    pub(super) fn begin(&mut self, id: LeaseId, fresh: Lease) {
+        if let Some(node) = self.nodes.get_mut(&id.node) {
+            node.leases.insert((id.request, id.attempt), Box::new(fresh));
+        }
     }
 }
 

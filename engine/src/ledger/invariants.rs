@@ -31,7 +31,7 @@ impl Ledger {
     fn all_leases(&self) -> impl Iterator<Item = (LeaseId, &super::Lease)> {
         self.nodes.iter().flat_map(|(&node, record)| {
             let id = move |key: &super::Key| LeaseId { node, request: key.0, attempt: key.1 };
-            record.leases.iter().map(move |(key, lease)| (id(key), lease))
+            record.leases.iter().map(move |(key, lease)| (id(key), &**lease))
         })
     }
 

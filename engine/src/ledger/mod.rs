@@ -114,8 +114,9 @@ struct Node {
     instance: Instance,
     /// On the store clock.
     ends: Time,
+    /// Boxed, because neighbours are moved about when one comes or goes.
     #[serde(with = "as_list")]
-    leases: BTreeMap<Key, Lease>,
+    leases: BTreeMap<Key, Box<Lease>>,
     /// Until when, on the store clock.
     #[serde(with = "as_list")]
     tombstones: BTreeMap<Key, Time>,
@@ -290,7 +291,7 @@ impl Ledger {
     }
 
     fn lease(&self, id: LeaseId) -> Option<&Lease> {
-        self.nodes.get(&id.node)?.leases.get(&(id.request, id.attempt))
+        self.nodes.get(&id.node)?.leases.get(&(id.request, id.attempt)).map(|lease| &**lease)
     }
 
     /// Changes a lease and keeps the due list true.
@@ -309,16 +310,6 @@ impl Ledger {
             }
         }
         Some(result)
-    }
-
-    /// Forgets a lease that has neither slot nor line any more.
-    fn forget(&mut self, id: LeaseId) {
-        if let Some(node) = self.nodes.get_mut(&id.node) {
-            let lease = node.leases.remove(&(id.request, id.attempt));
-            if let Some(at) = lease.as_ref().and_then(Lease::due) {
-                self.due.remove(&(at, id));
-            }
-        }
     }
 
     /// Forgets what says nothing any more. Before and after an operation, never during it: every

@@ -54,7 +54,7 @@ impl Ledger {
         let id = held.lease;
         let ix = self.gate_for(&held);
         match self.lease(id).map(|lease| lease.slot.map(|slot| slot.gate)) {
-            None => self.create(id, ask, held.tag),
+            None => self.begin(id, self.fresh(ask, held.tag)),
             Some(Some(gate)) if gate == ix => {
                 self.with_lease(id, |lease| lease.ask = ask);
                 self.claim(id);
@@ -135,9 +135,7 @@ impl Ledger {
         let orphans: Vec<LeaseId> = unseen.map(|(key, _)| orphan(key)).collect();
         for lease in orphans {
             self.counters.leases_orphaned += 1;
-            self.leave_line(lease);
-            self.release(lease, Ending::Orphaned);
-            self.forget(lease);
+            self.take_away(lease, Ending::Orphaned);
         }
     }
 }

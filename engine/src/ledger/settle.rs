@@ -84,9 +84,7 @@ impl Ledger {
 
     /// Gives the lease a slot of the gate. A ticket leaves its line for it, but in `Poll`.
     pub(super) fn assign(&mut self, id: LeaseId, ix: GateIx, way: Way) {
-        if way == Way::Settled || self.discipline == Discipline::Settle {
-            self.leave_line(id);
-        }
+        let leaves_line = way == Way::Settled || self.discipline == Discipline::Settle;
         let stamp = if way == Way::Resynced { 0 } else { self.draw() };
         let (clock, raw) = (self.clock, self.raw);
         let slot = |ttl: Option<crate::time::Span>| Slot {
@@ -98,9 +96,12 @@ impl Ledger {
         let assigned = self.with_lease(id, |lease| {
             lease.slot = Some(slot(lease.ttl));
             lease.since = raw;
-            (lease.model, lease.tag)
+            (lease.model, lease.tag, lease.line.take_if(|_| leaves_line))
         });
-        let Some((model, tag)) = assigned else { return };
+        let Some((model, tag, left)) = assigned else { return };
+        if let Some(line) = left {
+            self.out_of_line(id, line, tag);
+        }
         let hot = &mut self.gates.hot[ix as usize];
         assert!(way == Way::Resynced || hot.has_room(), "I1: nobody is let in without room");
         hot.held += 1;
@@ -140,14 +141,18 @@ impl Ledger {
     /// Takes the lease's slot away; the gate is to be settled afterwards. The lease stays known.
     pub(super) fn release(&mut self, id: LeaseId, how: Ending) -> Option<GateIx> {
         let slot = self.with_lease(id, |lease| lease.slot.take())??;
-        let ix = slot.gate;
+        Some(self.give_back(id, slot.gate, how))
+    }
+
+    /// The slot that the lease had is free.
+    fn give_back(&mut self, id: LeaseId, ix: GateIx, how: Ending) -> GateIx {
         self.gates.hot[ix as usize].held -= 1;
         self.note(|gates| Fact::Ended { lease: id, gate: gates.gate(ix).id, how });
         self.end_probes(id, ix);
         if self.gates.hot[ix as usize].held == 0 {
             self.idle.push(LineIx::Gate(ix));
         }
-        Some(ix)
+        ix
     }
 
     fn end_probes(&mut self, id: LeaseId, ix: GateIx) {
@@ -172,7 +177,13 @@ impl Ledger {
     /// Takes the lease's ticket out of its line, wherever that is.
     pub(super) fn leave_line(&mut self, id: LeaseId) {
         let left = self.with_lease(id, |lease| Some((lease.line.take()?, lease.tag)));
-        let Some(Some((line, tag))) = left else { return };
+        if let Some(Some((line, tag))) = left {
+            self.out_of_line(id, line, tag);
+        }
+    }
+
+    /// The ticket that the lease had is void.
+    fn out_of_line(&mut self, id: LeaseId, line: LineIx, tag: Tag) {
         self.note(|gates| Fact::Unqueued { lease: id, line: Self::line_name(gates, line) });
         self.gates.dequeue(line, tag, id);
         if self.gates.line(line).is_empty() {
@@ -195,12 +206,22 @@ impl Ledger {
 
     /// Takes everything away from a lease and forgets it. Settles what it frees.
     pub(super) fn remove(&mut self, id: LeaseId, how: Ending) {
-        self.leave_line(id);
-        let freed = self.release(id, how);
-        self.forget(id);
-        if let Some(ix) = freed {
+        if let Some(ix) = self.take_away(id, how) {
             self.settle(ix);
         }
+    }
+
+    /// Takes everything away from a lease and forgets it; a gate that it frees is to be settled.
+    pub(super) fn take_away(&mut self, id: LeaseId, how: Ending) -> Option<GateIx> {
+        let node = self.nodes.get_mut(&id.node)?;
+        let lease = node.leases.remove(&(id.request, id.attempt))?;
+        if let Some(at) = lease.due() {
+            self.due.remove(&(at, id));
+        }
+        if let Some(line) = lease.line {
+            self.out_of_line(id, line, lease.tag);
+        }
+        lease.slot.map(|slot| self.give_back(id, slot.gate, how))
     }
 
     /// Gives the lease another place in order, also in its line.
