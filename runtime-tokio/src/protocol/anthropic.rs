@@ -6,6 +6,7 @@ mod skim;
 use serde::Deserialize;
 
 use super::answer::{Kind, UpstreamError, Usage};
+use super::json::{self, Walk};
 
 pub use skim::Skim;
 
@@ -25,46 +26,44 @@ pub fn kind(name: &[u8]) -> Kind {
 /// Takes in what an event of a stream says of the tokens used: each count as last named, a count that
 /// is not named as it was. Data that is of no use is not read.
 pub fn note(usage: &mut Usage, kind: Kind, data: &[u8]) {
-    let said = match kind {
-        Kind::Start => serde_json::from_slice::<Start>(data).ok().map(|s| s.message.usage),
-        Kind::Delta => serde_json::from_slice::<Delta>(data).ok().map(|d| d.usage),
-        Kind::Ping | Kind::Content | Kind::Stop | Kind::Failed | Kind::Error => None,
+    let path: &[&str] = match kind {
+        Kind::Start => &["message", "usage"],
+        Kind::Delta => &["usage"],
+        Kind::Ping | Kind::Content | Kind::Stop | Kind::Failed | Kind::Error => return,
     };
-    if let Some(said) = said {
-        take(usage, said);
+    let text = std::str::from_utf8(data).ok();
+    if let Some(at) = text.and_then(|text| json::find(text, path)) {
+        note_whole(usage, &data[at]);
     }
 }
 
-/// Takes in the `usage` of a plain answer.
+/// Takes in the `usage` of a plain answer. One that makes no sense says nothing.
 pub fn note_whole(usage: &mut Usage, value: &[u8]) {
-    take(usage, serde_json::from_slice(value).unwrap_or_default());
+    let mut said = *usage;
+    if note_counts(&mut said, value).is_some() {
+        *usage = said;
+    }
 }
 
-fn take(usage: &mut Usage, said: Said) {
-    let take = |new: Option<u64>, old: &mut u64| *old = new.unwrap_or(*old);
-    take(said.input_tokens, &mut usage.input_tokens);
-    take(said.output_tokens, &mut usage.output_tokens);
-    take(said.cache_creation_input_tokens, &mut usage.cache_creation_input_tokens);
-    take(said.cache_read_input_tokens, &mut usage.cache_read_input_tokens);
-}
-
-#[derive(Default, Deserialize)]
-struct Said {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct Start {
-    message: Delta,
-}
-
-#[derive(Deserialize)]
-struct Delta {
-    #[serde(default)]
-    usage: Said,
+fn note_counts(usage: &mut Usage, value: &[u8]) -> Option<()> {
+    let mut walk = Walk::new(value);
+    if !walk.enter(b'{') {
+        return None;
+    }
+    while let Some(name) = walk.member().ok()? {
+        let value = walk.raw().ok()?;
+        let count = match &*name {
+            b"input_tokens" => &mut usage.input_tokens,
+            b"output_tokens" => &mut usage.output_tokens,
+            b"cache_creation_input_tokens" => &mut usage.cache_creation_input_tokens,
+            b"cache_read_input_tokens" => &mut usage.cache_read_input_tokens,
+            _ => continue,
+        };
+        if value != b"null" {
+            *count = std::str::from_utf8(value).ok()?.parse().ok()?;
+        }
+    }
+    walk.end().ok()
 }
 
 /// The tokens that an answer to a count names.
@@ -115,6 +114,23 @@ mod tests {
             ..Usage::default()
         };
         assert_eq!(usage, want);
+    }
+
+    #[test]
+    fn usage_that_makes_no_sense_says_nothing() {
+        let noted = |value: &str| {
+            let mut usage = Usage { input_tokens: 1, output_tokens: 2, ..Usage::default() };
+            note_whole(&mut usage, value.as_bytes());
+            (usage.input_tokens, usage.output_tokens)
+        };
+        assert_eq!(noted(r#"{"output_tokens":5,"x":[{"output_tokens":6}]}"#), (1, 5));
+        assert_eq!(noted(r#"{"input_tokens":null,"output_tokens":5}"#), (1, 5));
+        for bad in ["null", "[]", r#"{"output_tokens":5"#, r#"{"output_tokens":5}1"#] {
+            assert_eq!(noted(bad), (1, 2), "{bad}");
+        }
+        for bad in ["-5", "5.0", "\"5\"", "{}", "99999999999999999999", "true"] {
+            assert_eq!(noted(&format!(r#"{{"output_tokens":7,"input_tokens":{bad}}}"#)), (1, 2));
+        }
     }
 
     #[test]
