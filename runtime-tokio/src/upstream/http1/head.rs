@@ -1,6 +1,9 @@
 //! The head of an answer, and what it says about the body behind it (RFC 9112).
 
+use std::mem::MaybeUninit;
+
 use bytes::Bytes;
+use httparse::ParserConfig;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
@@ -37,9 +40,11 @@ pub(super) fn end_of_head(bytes: &[u8], seen: usize) -> Option<usize> {
 
 /// Reads a whole head; `None` if it is an interim one (RFC 9110, 15.2).
 pub(super) fn read_head(bytes: &Bytes) -> Result<Option<Head>, Malformed> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut parsed = httparse::Response::new(&mut headers);
-    let complete = parsed.parse(bytes).map_err(|_| Malformed)?.is_complete();
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = ParserConfig::default();
+    let read = config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut headers);
+    let complete = read.map_err(|_| Malformed)?.is_complete();
     let status = parsed.code.filter(|_| complete).ok_or(Malformed)?;
     let status = StatusCode::from_u16(status).map_err(|_| Malformed)?;
     if status == StatusCode::SWITCHING_PROTOCOLS {
