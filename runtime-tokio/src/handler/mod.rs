@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -170,7 +171,7 @@ async fn route<N: Net, S: Watch>(
         }
         Place::CountTokens => {
             let understood = messages::understand(&worker, request, forced, &log).await;
-            count::answer(&worker, protocol, understood, &log).await
+            rare(count::answer(&worker, protocol, understood, &log)).await
         }
         Place::Responses => {
             let understood = responses::understand(&worker, request, &log).await;
@@ -180,22 +181,22 @@ async fn route<N: Net, S: Watch>(
             let understood = gemini::understand(&worker, request, &rest, forced, &log).await;
             match &understood {
                 Ok((asked, _)) if asked.operation == Operation::Count => {
-                    count::answer(&worker, protocol, understood, &log).await
+                    rare(count::answer(&worker, protocol, understood, &log)).await
                 }
                 _ => serving::answer(worker, protocol, understood, &log).await,
             }
         }
         Place::Models(one) => {
             let asked = models::Asked { one, forced, gemini: false };
-            models::answer(&worker, &request.into_parts().0, &asked, &log).await
+            rare(models::answer(&worker, &request.into_parts().0, &asked, &log)).await
         }
         Place::GeminiModels(one) => {
             let asked = models::Asked { one, forced, gemini: true };
-            models::answer(&worker, &request.into_parts().0, &asked, &log).await
+            rare(models::answer(&worker, &request.into_parts().0, &asked, &log)).await
         }
         Place::Preflight => preflight(&log),
         Place::Telemetry => {
-            request.into_body().discard(&worker, TELEMETRY_BYTES_MAX).await;
+            rare(request.into_body().discard(&worker, TELEMETRY_BYTES_MAX)).await;
             empty(StatusCode::OK, &log)
         }
         Place::WrongMethod => {
@@ -206,6 +207,12 @@ async fn route<N: Net, S: Watch>(
             refuse(protocol, &ApiError::new(404, "not_found_error", "Not found"), &log)
         }
     }
+}
+
+/// A future with a place of its own: every connection has room for whatever its requests may become, and
+/// that is moved about with each.
+fn rare<F: Future>(flow: F) -> Pin<Box<F>> {
+    Box::pin(flow)
 }
 
 /// Whose key this is.
