@@ -12,10 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use sluice_engine::rng::Seed;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
@@ -78,7 +77,7 @@ pub fn run(
     ready: impl FnOnce(Addresses),
 ) -> io::Result<()> {
     let runtime = runtime()?;
-    runtime.block_on(LocalSet::new().run_until(async move {
+    runtime.block_on(async move {
         let mut stop = StopSignals::new()?;
         let reloads = source.map(|source| Hangups::new().map(|hangups| (hangups, source)));
         let reloads = reloads.transpose()?;
@@ -105,7 +104,7 @@ pub fn run(
             tracing::warn!("the last lines of the access log could not be written");
         }
         ended
-    }))
+    })
 }
 
 /// Brings a gateway to its end.
@@ -264,7 +263,7 @@ async fn worker<F: Stores>(
             worker.serve_all(listeners).await;
             Ok(())
         };
-        let served = runtime().and_then(|rt| rt.block_on(LocalSet::new().run_until(serve)));
+        let served = runtime().and_then(|rt| rt.block_on(serve));
         if let Err(error) = served {
             let _ = started.send(Err(error));
         }
@@ -273,8 +272,8 @@ async fn worker<F: Stores>(
     starting.recv().await.unwrap_or_else(|| Err(io::Error::other("the worker has ended")))
 }
 
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
+fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
 /// The signals to stop.
