@@ -14,6 +14,7 @@ pub mod directory;
 pub mod driver;
 mod executor;
 pub mod gateway;
+mod gather;
 pub mod handler;
 pub mod listen;
 mod mailbox;

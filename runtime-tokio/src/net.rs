@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+use crate::gather::{self, Gathered};
 use crate::listen::Bound;
 
 /// Where connections come from and go to. Nothing here needs to be `Send`: a worker keeps its
@@ -55,8 +56,11 @@ pub enum Listener {
 }
 
 /// A connection of the system.
+pub type Stream = Gathered<Socket>;
+
+/// A socket of the system.
 #[derive(Debug)]
-pub enum Stream {
+pub enum Socket {
     /// From or to an address.
     Tcp(TcpStream),
     /// Within this machine.
@@ -72,18 +76,20 @@ impl Net for TcpNet {
     }
 
     async fn accept(listener: &Listener) -> io::Result<(Stream, Option<SocketAddr>)> {
-        match listener {
+        let (socket, peer) = match listener {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // It fails on a connection that is broken already, which its reader will find out.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Some(peer)))
+                (Socket::Tcp(stream), Some(peer))
             }
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), None))
+                (Socket::Unix(stream), None)
             }
-        }
+        };
+        gather::serve();
+        Ok((Gathered::new(socket), peer))
     }
 
     fn local_address(listener: &Listener) -> io::Result<SocketAddr> {
@@ -97,11 +103,11 @@ impl Net for TcpNet {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
-        Ok(Stream::Tcp(stream))
+        Ok(Gathered::new(Socket::Tcp(stream)))
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -114,7 +120,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for Socket {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
