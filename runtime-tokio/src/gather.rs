@@ -16,8 +16,6 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::unconstrained;
 
-use crate::vital::spawn_vital;
-
 /// The most bytes of a connection that are unsent. What is larger is written at once.
 const UNSENT_BYTES_MAX: usize = 4096;
 /// So many connections do not wait for the sender, however much there is to run before it.
@@ -69,7 +67,7 @@ impl Outbox {
 }
 
 /// Has what connections of this thread write gathered from now on, as long as the current local set, or
-/// local runtime, is there to run the sender.
+/// local runtime, is there. It has to run whenever one of them is used: the sender is a task of its.
 pub(crate) fn serve() {
     if OUTBOX.with(|outbox| outbox.served.replace(true)) {
         return;
@@ -84,7 +82,7 @@ pub(crate) fn serve() {
         Poll::<()>::Pending
     });
     // How much it does at once is bounded by what there is.
-    spawn_vital("sender", unconstrained(sender));
+    drop(tokio::task::spawn_local(unconstrained(sender)));
 }
 
 /// As long as there is a sender.
@@ -101,7 +99,7 @@ impl Drop for Serving {
     }
 }
 
-/// See the module's documentation.
+/// See the module's documentation. It is read and written by one task at a time.
 pub struct Gathered<S>(Rc<RefCell<Connection<S>>>);
 
 struct Connection<S> {
@@ -112,7 +110,7 @@ struct Connection<S> {
     /// The other side did not take all when it was last tried.
     stuck: bool,
     failed: Option<io::Error>,
-    /// Who wrote.
+    /// Who wrote what is in the outbox.
     owner: Option<Waker>,
 }
 
@@ -146,7 +144,7 @@ impl<S: AsyncWrite + Unpin> Connection<S> {
     /// Takes the parts down; `None` if they are to be written at once.
     fn take_down(&mut self, parts: &[IoSlice<'_>], owner: &Waker) -> Option<usize> {
         let size = parts.iter().map(|part| part.len()).sum();
-        let fits = self.unsent.len() + size <= UNSENT_BYTES_MAX;
+        let fits = !self.stuck && self.unsent.len() + size <= UNSENT_BYTES_MAX;
         if !fits || self.failed.is_some() || !OUTBOX.with(|outbox| outbox.served.get()) {
             return None;
         }
@@ -165,10 +163,14 @@ impl<S: AsyncWrite + Unpin> Unsent for RefCell<Connection<S>> {
         let mut connection = self.borrow_mut();
         connection.waiting = false;
         let Some(owner) = connection.owner.take() else { return };
-        if let Poll::Ready(Err(error)) = connection.poll_send(&mut Context::from_waker(&owner)) {
-            connection.failed = Some(error);
+        match connection.poll_send(&mut Context::from_waker(&owner)) {
+            Poll::Ready(Ok(())) => return,
+            Poll::Ready(Err(error)) => connection.failed = Some(error),
+            Poll::Pending => {}
         }
-        connection.owner = Some(owner);
+        drop(connection);
+        // It has been told that all is well.
+        owner.wake();
     }
 }
 
@@ -363,6 +365,35 @@ mod tests {
             };
             tokio::join!(biased; write, read);
             assert_eq!(come(&mut far_other).await, "x");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_stuck_takes_no_more_and_its_writer_learns_of_it() {
+        with_sender(async {
+            let (mut near, mut far) = connected(4);
+            let polls = Rc::new(Cell::new(0));
+            let counted = polls.clone();
+            let writer = tokio::task::spawn_local(poll_fn(move |cx| {
+                counted.set(counted.get() + 1);
+                if counted.get() == 1 {
+                    assert!(Pin::new(&mut near).poll_write(cx, b"012345").is_ready());
+                    assert!(Pin::new(&mut near).poll_flush(cx).is_ready(), "as far as is known");
+                    return Poll::Pending;
+                }
+                Pin::new(&mut near).poll_write(cx, b"6").map(|written| written.expect("room"))
+            }));
+            for _ in 0..5 {
+                yield_now().await;
+            }
+            assert_eq!(polls.get(), 2, "woken, and then waiting");
+            let mut all = [0; 6];
+            far.read_exact(&mut all).await.expect("all of it");
+            assert_eq!(&all, b"012345");
+            writer.await.expect("no panic");
+            yield_now().await;
+            assert_eq!(come(&mut far).await, "6");
         })
         .await;
     }

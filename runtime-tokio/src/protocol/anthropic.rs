@@ -31,8 +31,7 @@ pub fn note(usage: &mut Usage, kind: Kind, data: &[u8]) {
         Kind::Delta => &["usage"],
         Kind::Ping | Kind::Content | Kind::Stop | Kind::Failed | Kind::Error => return,
     };
-    let text = std::str::from_utf8(data).ok();
-    if let Some(at) = text.and_then(|text| json::find(text, path)) {
+    if let Some(at) = json::find(data, path) {
         note_whole(usage, &data[at]);
     }
 }

@@ -16,10 +16,10 @@ pub use walk::{Broken, Walk};
 /// Where the value stands that `path` leads to through objects; the last of repeated names counts.
 /// `None` if there is no such value.
 #[must_use]
-pub fn find(text: &str, path: &[&str]) -> Option<Range<usize>> {
+pub fn find(text: &[u8], path: &[&str]) -> Option<Range<usize>> {
     let mut at = 0..text.len();
     for key in path {
-        let mut walk = Walk::new(&text.as_bytes()[at.clone()]);
+        let mut walk = Walk::new(&text[at.clone()]);
         if !walk.enter(b'{') {
             return None;
         }
@@ -49,7 +49,7 @@ pub fn text(raw: &[u8]) -> Option<Cow<'_, str>> {
 /// `text` with the string at `path` replaced, if there is a string.
 #[must_use]
 pub fn replace_string(text: &str, path: &[&str], new: &str) -> Option<String> {
-    let at = find(text, path)?;
+    let at = find(text.as_bytes(), path)?;
     if !text[at.clone()].starts_with('"') {
         return None;
     }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn string(json: &str, path: &[&str]) -> Option<String> {
-        text(json[find(json, path)?].as_bytes()).map(Cow::into_owned)
+        text(json[find(json.as_bytes(), path)?].as_bytes()).map(Cow::into_owned)
     }
 
     #[test]
@@ -104,8 +104,8 @@ mod tests {
 
     #[test]
     fn a_path_leads_through_objects() {
-        let text = r#"{"message":{"id":"m","model":"x"}}"#;
-        assert_eq!(find(text, &["message", "model"]).map(|at| &text[at]), Some("\"x\""));
+        let text = br#"{"message":{"id":"m","model":"x"}}"#;
+        assert_eq!(find(text, &["message", "model"]).map(|at| &text[at]), Some(&b"\"x\""[..]));
         assert_eq!(find(text, &["model"]), None);
         assert_eq!(find(text, &["message", "id", "deeper"]), None);
     }
