@@ -4,12 +4,13 @@
 //! spends, in slices that take turns; the ratio of neighbours is what counts. The bare proxy passes
 //! bytes on and knows nothing; the gateway authenticates, parses, schedules, relays and logs.
 //!
-//! The gateway is the program itself, built before:
+//! The gateway is the program itself, built before, or another that `SLUICE` names:
 //!
 //! `cargo build --release && cargo bench -p sluice-benches --bench gateway [-- SCENARIO]`
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::{env, fs};
@@ -277,10 +278,11 @@ async fn pass(
 /// The gateway with everything on that a request meets.
 fn gateway(upstream: &str) -> io::Result<Command> {
     let this = env::current_exe()?;
-    let program = this.parent().and_then(|deps| Some(deps.parent()?.join("sluice")));
+    let beside = || this.parent().and_then(|deps| Some(deps.parent()?.join("sluice")));
+    let program = env::var_os("SLUICE").map(PathBuf::from).or_else(beside);
     let program = program.filter(|program| program.exists());
     let program = program.ok_or_else(|| {
-        io::Error::other("target/release/sluice is not there: run `cargo build --release` before")
+        io::Error::other("the program is not there: run `cargo build --release` before")
     })?;
     let hash = KeyHash::of(KEY).to_hex();
     let text = format!(
