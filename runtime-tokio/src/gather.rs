@@ -105,12 +105,10 @@ pub struct Gathered<S>(Rc<RefCell<Connection<S>>>);
 struct Connection<S> {
     stream: S,
     unsent: Vec<u8>,
-    /// In the outbox.
-    waiting: bool,
     /// The other side did not take all when it was last tried.
     stuck: bool,
     failed: Option<io::Error>,
-    /// Who wrote what is in the outbox.
+    /// Who wrote, while it is in the outbox.
     owner: Option<Waker>,
 }
 
@@ -142,7 +140,7 @@ impl<S: AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Takes the parts down; `None` if they are to be written at once.
-    fn take_down(&mut self, parts: &[IoSlice<'_>], owner: &Waker) -> Option<usize> {
+    fn take_down(&mut self, parts: &[IoSlice<'_>]) -> Option<usize> {
         let size = parts.iter().map(|part| part.len()).sum();
         let fits = !self.stuck && self.unsent.len() + size <= UNSENT_BYTES_MAX;
         if !fits || self.failed.is_some() || !OUTBOX.with(|outbox| outbox.served.get()) {
@@ -150,10 +148,6 @@ impl<S: AsyncWrite + Unpin> Connection<S> {
         }
         self.unsent.reserve_exact(size);
         parts.iter().for_each(|part| self.unsent.extend_from_slice(part));
-        match &mut self.owner {
-            Some(known) => known.clone_from(owner),
-            None => self.owner = Some(owner.clone()),
-        }
         Some(size)
     }
 }
@@ -161,7 +155,6 @@ impl<S: AsyncWrite + Unpin> Connection<S> {
 impl<S: AsyncWrite + Unpin> Unsent for RefCell<Connection<S>> {
     fn send(&self) {
         let mut connection = self.borrow_mut();
-        connection.waiting = false;
         let Some(owner) = connection.owner.take() else { return };
         match connection.poll_send(&mut Context::from_waker(&owner)) {
             Poll::Ready(Ok(())) => return,
@@ -177,8 +170,8 @@ impl<S: AsyncWrite + Unpin> Unsent for RefCell<Connection<S>> {
 impl<S> Gathered<S> {
     /// Over this stream. On a thread that has no sender nothing is gathered.
     pub fn new(stream: S) -> Self {
-        let (unsent, waiting, stuck, failed, owner) = (Vec::new(), false, false, None, None);
-        Self(Rc::new(RefCell::new(Connection { stream, unsent, waiting, stuck, failed, owner })))
+        let (unsent, stuck, failed, owner) = (Vec::new(), false, None, None);
+        Self(Rc::new(RefCell::new(Connection { stream, unsent, stuck, failed, owner })))
     }
 }
 
@@ -215,11 +208,11 @@ impl<S: AsyncWrite + Unpin + 'static> AsyncWrite for Gathered<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut connection = self.0.borrow_mut();
-        let Some(size) = connection.take_down(bufs, cx.waker()) else {
+        let Some(size) = connection.take_down(bufs) else {
             ready!(connection.poll_send(cx))?;
             return Pin::new(&mut connection.stream).poll_write_vectored(cx, bufs);
         };
-        if !std::mem::replace(&mut connection.waiting, true) {
+        if connection.owner.replace(cx.waker().clone()).is_none() {
             drop(connection);
             OUTBOX.with(|outbox| outbox.add(self.0.clone()));
         }
