@@ -9,9 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use sluice_engine::rng::Seed;
-use tokio::runtime::Builder;
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 
 use crate::auth::KeyHash;
 use crate::config::Config;
@@ -59,8 +57,7 @@ fn start_upstream() -> io::Result<SocketAddr> {
             upstream().serve::<TcpNet>(listener).await;
             Ok(())
         };
-        let runtime = Builder::new_current_thread().enable_all().build();
-        if let Err(error) = runtime.and_then(|rt| rt.block_on(LocalSet::new().run_until(serve))) {
+        if let Err(error) = serve::block_on(serve) {
             let _ = bound.send(Err(error));
         }
     })?;

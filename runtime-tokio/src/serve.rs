@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use sluice_engine::rng::Seed;
-use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -76,8 +76,7 @@ pub fn run(
     source: Option<Source>,
     ready: impl FnOnce(Addresses),
 ) -> io::Result<()> {
-    let runtime = runtime()?;
-    runtime.block_on(async move {
+    block_on(async move {
         let mut stop = StopSignals::new()?;
         let reloads = source.map(|source| Hangups::new().map(|hangups| (hangups, source)));
         let reloads = reloads.transpose()?;
@@ -263,8 +262,7 @@ async fn worker<F: Stores>(
             worker.serve_all(listeners).await;
             Ok(())
         };
-        let served = runtime().and_then(|rt| rt.block_on(serve));
-        if let Err(error) = served {
+        if let Err(error) = block_on(serve) {
             let _ = started.send(Err(error));
         }
     };
@@ -272,8 +270,13 @@ async fn worker<F: Stores>(
     starting.recv().await.unwrap_or_else(|| Err(io::Error::other("the worker has ended")))
 }
 
-fn runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+/// Runs something to its end on this thread, and as long the tasks that it begins here.
+///
+/// # Errors
+/// No runtime can be made, and its own.
+pub(crate) fn block_on<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(work)
 }
 
 /// The signals to stop.

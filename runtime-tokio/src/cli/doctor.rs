@@ -9,14 +9,14 @@ use std::time::Duration;
 use sluice_engine::Span;
 use sluice_storage::redis::{ConnectError, Inspection, RedisUrl, inspect};
 use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::store::block_on;
 use crate::clock::Clock;
 use crate::config::{Config, Store};
 use crate::directory::{Account, Directory, Endpoint};
 use crate::net::TcpNet;
+use crate::serve::block_on;
 use crate::store::options;
 use crate::upstream::access::Source;
 use crate::upstream::connect;
@@ -83,14 +83,14 @@ const SLOW_SHARE: u32 = 4;
 pub(super) fn run(config: &Config) -> io::Result<()> {
     let directory = Directory::new(config).map_err(io::Error::other)?;
     let limit = Duration::from_millis(config.upstream.connect_timeout_ms);
-    let failed = block_on(LocalSet::new().run_until(async {
+    let failed = block_on(async {
         let mut failed = 0_u32;
         for finding in store(config).await.into_iter().chain(upstreams(directory, limit).await) {
             failed += u32::from(finding.level == Level::Fail);
             println!("{finding}");
         }
         Ok(failed)
-    }))?;
+    })?;
     match failed {
         0 => Ok(()),
         1 => Err(io::Error::other("1 thing fails")),

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use sluice_storage::Watch as _;
 use sluice_storage::redis::NodeView;
 
-use super::store::{block_on, open, unanswered};
+use super::store::{open, unanswered};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::handler::admin;
+use crate::serve::block_on;
 
 /// Prints it.
 ///

@@ -1,20 +1,14 @@
 //! What operators ask of the store that gateways share, from outside of any of them.
 
-use std::future::Future;
 use std::io;
 
 use sluice_engine::store::StoreReply;
 use sluice_engine::{Attempt, LeaseId, NodeId, RequestId, StoreFault};
 use sluice_storage::redis::RedisStore;
-use tokio::runtime::Builder;
 
 use crate::config::{Config, Store};
+use crate::serve::block_on;
 use crate::store::{connect, options};
-
-/// Runs a command to its end.
-pub(super) fn block_on<T>(command: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    Builder::new_current_thread().enable_all().build()?.block_on(command)
-}
 
 /// The store that the configuration names, to be looked into from outside.
 ///

@@ -5,11 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use sluice_engine::rng::Seed;
-use tokio::runtime::Builder;
-use tokio::task::LocalSet;
 
 use crate::net::{Net as _, TcpNet};
-use crate::serve::StopSignals;
+use crate::serve::{StopSignals, block_on};
 
 use super::{Mock, Script};
 
@@ -24,8 +22,7 @@ pub const EXAMPLE: &str = include_str!("example.toml");
 pub fn run(listen: SocketAddr, script: Option<&Path>, seed: Seed) -> io::Result<()> {
     let script = script.map_or_else(|| Ok(Script::default()), Script::load);
     let mock = Mock::scripted(seed, script.map_err(io::Error::other)?);
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(LocalSet::new().run_until(async {
+    block_on(async {
         let failed = |e: io::Error| io::Error::new(e.kind(), format!("{listen}: {e}"));
         let listener = TcpNet::bind(listen, false).await.map_err(failed)?;
         let guide = guide(TcpNet::local_address(&listener)?);
@@ -43,7 +40,7 @@ pub fn run(listen: SocketAddr, script: Option<&Path>, seed: Seed) -> io::Result<
             () = serve => {}
         }
         Ok(())
-    }))
+    })
 }
 
 /// What is printed: first a line for programs, then some for people.
