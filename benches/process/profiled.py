@@ -18,7 +18,7 @@ from programs import ROOT, account, gateway, mock, request, user
 
 TARGET = ROOT / "target" / "profiled"
 PROFILES = TARGET / "profiles"
-#: Requests of each kind, and how many clients send them.
+#: Requests, and how many clients send them.
 REQUESTS = 20_000
 CLIENTS = 64
 TURN = "fn step(&mut self) -> Result<u32> {\n\tlet y = self.get(\"k\")?;\n\tOk(y)\n}\n"
@@ -104,4 +104,5 @@ def main():
     print(program)
 
 
-main()
+if __name__ == "__main__":
+    main()
