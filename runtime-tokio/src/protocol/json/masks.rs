@@ -7,6 +7,27 @@ use wide::u8x16;
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 64;
 
+/// Bytes that [`first_special`] looks at.
+pub(super) const SHORT: usize = 16;
+
+/// Whether there is a quote at all, which is quicker to tell than where.
+#[inline]
+pub(super) fn has_quote(block: &[u8; BLOCK]) -> bool {
+    let (quarters, _) = block.as_chunks::<16>();
+    let quote = u8x16::splat(b'"');
+    let hits = quarters.iter().map(|quarter| u8x16::new(*quarter).simd_eq(quote));
+    hits.fold(u8x16::ZERO, |all, hits| all | hits).to_bitmask() != 0
+}
+
+/// Where the first quote or backslash is.
+#[inline]
+pub(super) fn first_special(bytes: &[u8; SHORT]) -> Option<usize> {
+    let bytes = u8x16::new(*bytes);
+    let hits = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\'));
+    let mask = hits.to_bitmask();
+    (mask != 0).then(|| mask.trailing_zeros() as usize)
+}
+
 /// The quotes and the backslashes.
 #[inline]
 pub(super) fn quotes(block: &[u8; BLOCK]) -> (u64, u64) {
@@ -55,6 +76,10 @@ mod tests {
             let block: [u8; BLOCK] = bytes.try_into().expect("a block");
             prop_assert_eq!(quotes(&block), (plain(&block, b"\""), plain(&block, b"\\")));
             prop_assert_eq!(brackets(&block), (plain(&block, b"{["), plain(&block, b"}]")));
+            prop_assert_eq!(has_quote(&block), block.contains(&b'"'));
+            let short = block.first_chunk().expect("a block is longer");
+            let special = short.iter().position(|byte| b"\"\\".contains(byte));
+            prop_assert_eq!(first_special(short), special);
         }
     }
 }

@@ -4,23 +4,31 @@
 //! conversation, and whether that is sound is for the upstream to say. No recursion: depth is a
 //! number, so that a body of brackets costs no stack.
 
-use super::masks::{BLOCK, brackets, quotes};
+use super::masks::{BLOCK, SHORT, brackets, first_special, has_quote, quotes};
 
-/// Behind the closing quote of the string whose text begins at `from`.
-pub(super) fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
-    // Most strings are short names and ids, without any escape.
-    let first = from + memchr::memchr2(b'"', b'\\', &bytes[from..])?;
+/// Behind the closing quote of the string whose text begins at `from`, and whether it has escapes.
+pub(super) fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
+    let first = from + special(&bytes[from..])?;
     if bytes[first] == b'"' {
-        return Some(first + 1);
+        return Some((first + 1, false));
     }
-    let from = first;
     let mut escapes = Escapes::default();
-    let end = blocks(&bytes[from..], |block| {
-        let (quote, backslash) = quotes(block);
-        let quote = quote & !escapes.next(backslash);
+    let end = blocks(&bytes[first..], |block| {
+        let quote = escapes.quotes(block);
         (quote != 0).then(|| quote.trailing_zeros() as usize + 1)
     });
-    end.map(|end| from + end)
+    end.map(|end| (first + end, true))
+}
+
+/// Where the first quote or backslash is.
+#[inline]
+fn special(text: &[u8]) -> Option<usize> {
+    // Most strings are short names and ids, without any escape.
+    let Some(short) = text.first_chunk::<SHORT>() else {
+        return memchr::memchr2(b'"', b'\\', text);
+    };
+    let rest = || Some(SHORT + memchr::memchr2(b'"', b'\\', &text[SHORT..])?);
+    first_special(short).or_else(rest)
 }
 
 /// Behind the bracket that closes the object or array in which `from` stands, outside any string.
@@ -103,8 +111,7 @@ impl Strings {
     /// The bytes of the next block from an opening quote up to its closing one.
     #[inline]
     fn next(&mut self, block: &[u8; BLOCK]) -> u64 {
-        let (quote, backslash) = quotes(block);
-        let quote = quote & !self.escapes.next(backslash);
+        let quote = self.escapes.quotes(block);
         if quote == 0 {
             // Text within a string, for the most part.
             return self.within;
@@ -132,6 +139,17 @@ struct Escapes {
 }
 
 impl Escapes {
+    /// The quotes of the next block that are not escaped.
+    #[inline]
+    fn quotes(&mut self, block: &[u8; BLOCK]) -> u64 {
+        if block[BLOCK - 1] != b'\\' && !has_quote(block) {
+            self.carry = 0;
+            return 0;
+        }
+        let (quote, backslash) = quotes(block);
+        quote & !self.next(backslash)
+    }
+
     /// The bytes of the next block that end a run of backslashes and are escaped by it.
     #[inline]
     fn next(&mut self, backslash: u64) -> u64 {
@@ -205,7 +223,9 @@ mod tests {
         ) {
             for from in [0, 1, from.index(bytes.len() + 1)] {
                 let from = from.min(bytes.len());
-                prop_assert_eq!(string_end(&bytes, from), slow_string(&bytes, from));
+                let string = slow_string(&bytes, from);
+                let escaped = |end: usize| (end, bytes[from..end].contains(&b'\\'));
+                prop_assert_eq!(string_end(&bytes, from), string.map(escaped));
                 prop_assert_eq!(nest_end(&bytes, from), slow_nest(&bytes, from));
             }
         }

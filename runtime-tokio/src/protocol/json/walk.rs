@@ -54,10 +54,14 @@ impl<'a> Walk<'a> {
         if self.peek() != Some(b'"') {
             return Err(Broken);
         }
-        let raw = self.raw()?;
-        let name = match memchr::memchr(b'\\', raw) {
-            None => Cow::Borrowed(&raw[1..raw.len() - 1]),
-            Some(_) => Cow::Owned(text(raw).ok_or(Broken)?.into_owned().into_bytes()),
+        let start = self.at;
+        let (end, escaped) = string_end(self.bytes, start + 1).ok_or(Broken)?;
+        self.at = end;
+        let name = if escaped {
+            let text = text(&self.bytes[start..end]).ok_or(Broken)?;
+            Cow::Owned(text.into_owned().into_bytes())
+        } else {
+            Cow::Borrowed(&self.bytes[start + 1..end - 1])
         };
         self.step(b':')?;
         Ok(Some(name))
@@ -88,7 +92,7 @@ impl<'a> Walk<'a> {
         let begin = self.peek().ok_or(Broken)?;
         let start = self.at;
         match begin {
-            b'"' => self.at = string_end(self.bytes, start + 1).ok_or(Broken)?,
+            b'"' => (self.at, _) = string_end(self.bytes, start + 1).ok_or(Broken)?,
             b'{' => self.leave_from(start + 1, b'}')?,
             b'[' => self.leave_from(start + 1, b']')?,
             _ => self.plain()?,
