@@ -1,6 +1,7 @@
 //! What the workers of one process have in common besides the store: the access log, the memory for
 //! bodies, and what operators are shown of each.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -55,13 +56,15 @@ impl Shared {
 pub(crate) struct Local {
     pub(crate) shared: Arc<Shared>,
     index: usize,
+    /// The place where a line of the access log is made.
+    line: RefCell<Vec<u8>>,
 }
 
 impl Local {
     /// Of the worker of this index.
     pub(crate) fn new(shared: Arc<Shared>, index: usize) -> Rc<Self> {
         assert!(index < shared.workers.len(), "every worker has its place");
-        Rc::new(Self { shared, index })
+        Rc::new(Self { shared, index, line: RefCell::default() })
     }
 
     fn gauges(&self) -> &Gauges {
@@ -81,8 +84,13 @@ impl Local {
         self.gauges().requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn request_ends(&self, entry: Box<Entry>) {
+    pub(crate) fn request_ends(&self, entry: &Entry) {
         self.gauges().requests.fetch_sub(1, Ordering::Relaxed);
-        self.shared.access.line(entry);
+        if self.shared.access.is_on() {
+            let mut line = self.line.borrow_mut();
+            line.clear();
+            entry.write_line(&mut line);
+            self.shared.access.line(&line);
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! What is remembered of one request for its line in the access log.
 //!
-//! Filled in on the way, and handed to the writer when the last one who could add to it lets go of
-//! it: so every request leaves one line, wherever it ends. It holds ids and plain data; names are
-//! looked up and text is made by the writer.
+//! Filled in on the way, and made a line of when the last one who could add to it lets go of it: so
+//! every request leaves one line, wherever it ends. It holds ids and plain data; names are looked up
+//! only then.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ops::Deref;
@@ -116,9 +116,9 @@ impl Entry {
     }
 }
 
-/// An entry that is being filled in. Dropping it has the line written.
+/// An entry that is being filled in. Dropping it leaves the line.
 pub(crate) struct AccessLog {
-    entry: Option<Box<Entry>>,
+    entry: Entry,
     local: Rc<Local>,
     clock: Clock,
 }
@@ -133,7 +133,7 @@ impl AccessLog {
     ) -> Rc<Self> {
         local.request_begins();
         let entry = Entry::new(directory, request_id, clock.now());
-        Rc::new(Self { entry: Some(Box::new(entry)), local: local.clone(), clock })
+        Rc::new(Self { entry, local: local.clone(), clock })
     }
 }
 
@@ -141,15 +141,13 @@ impl Deref for AccessLog {
     type Target = Entry;
 
     fn deref(&self) -> &Entry {
-        self.entry.as_deref().expect("it is taken when it is dropped")
+        &self.entry
     }
 }
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry.take() {
-            entry.gone.set(self.clock.now());
-            self.local.request_ends(entry);
-        }
+        self.entry.gone.set(self.clock.now());
+        self.local.request_ends(&self.entry);
     }
 }

@@ -21,7 +21,7 @@ macro_rules! key {
 
 impl Entry {
     /// Adds its line.
-    pub(super) fn write_line(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write_line(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
         push_time(out, self.arrived);
         out.push(b'"');
@@ -310,6 +310,7 @@ const fn passed_name(why: Passed) -> &'static str {
 }
 
 /// A field, if there is a value.
+#[inline]
 fn text(out: &mut Vec<u8>, key: &str, value: Option<&str>) {
     if let Some(value) = value {
         out.extend_from_slice(key.as_bytes());
@@ -319,6 +320,7 @@ fn text(out: &mut Vec<u8>, key: &str, value: Option<&str>) {
     }
 }
 
+#[inline]
 fn number(out: &mut Vec<u8>, key: &str, value: u64) {
     out.extend_from_slice(key.as_bytes());
     push_number(out, value);
@@ -334,55 +336,67 @@ fn push_name(out: &mut Vec<u8>, name: &str, number: Option<u16>) {
 
 /// The inside of a JSON string.
 fn push_escaped(out: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
-        out.extend_from_slice(&rest[..at]);
-        let byte = rest[at];
-        if byte < 0x20 {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
-            out.extend_from_slice(b"\\u00");
-            out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        } else {
-            out.extend_from_slice(&[b'\\', byte]);
-        }
-        rest = &rest[at + 1..];
+    let special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    // Nearly always nothing is, which is quickly told of all bytes at once.
+    if !text.bytes().fold(false, |any, byte| any | special(byte)) {
+        return out.extend_from_slice(text.as_bytes());
     }
-    out.extend_from_slice(rest);
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..0x20 => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&digits);
+            }
+            _ => out.push(byte),
+        }
+    }
 }
 
-fn push_number(out: &mut Vec<u8>, number: u64) {
-    push_padded(out, number, 1);
-}
-
-/// With zeros in front, at least so many digits.
-fn push_padded(out: &mut Vec<u8>, mut number: u64, width: usize) {
+fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    if number < 10 {
+        return out.push(digit(number));
+    }
     let mut digits = [b'0'; 20];
     let mut at = digits.len();
-    while number > 0 || digits.len() - at < width {
+    while number > 0 {
         at -= 1;
-        digits[at] = b'0' + u8::try_from(number % 10).expect("a digit");
+        digits[at] = digit(number);
         number /= 10;
     }
     out.extend_from_slice(&digits[at..]);
+}
+
+/// The last digit of a number.
+const fn digit(number: u64) -> u8 {
+    b'0' + (number % 10) as u8
 }
 
 /// As RFC 3339 has it, in UTC, with milliseconds.
 fn push_time(out: &mut Vec<u8>, Time(us): Time) {
     let (ms, secs) = (us / 1_000 % 1_000, us / 1_000_000);
     let (year, month, day) = date(secs / 86_400);
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    // Each number with the place behind its last digit.
     let parts = [
-        (year, 4, b'-'),
-        (month, 2, b'-'),
-        (day, 2, b'T'),
-        (secs / 3_600 % 24, 2, b':'),
-        (secs / 60 % 60, 2, b':'),
-        (secs % 60, 2, b'.'),
-        (ms, 3, b'Z'),
+        (year, 4),
+        (month, 7),
+        (day, 10),
+        (secs / 3_600 % 24, 13),
+        (secs / 60 % 60, 16),
+        (secs % 60, 19),
+        (ms, 23),
     ];
-    for (number, width, after) in parts {
-        push_padded(out, number, width);
-        out.push(after);
+    for (mut number, mut at) in parts {
+        while number > 0 && at > 0 {
+            at -= 1;
+            text[at] = digit(number);
+            number /= 10;
+        }
     }
+    out.extend_from_slice(&text);
 }
 
 /// Year, month and day of so many days after 1970-01-01. Years are counted from March here, so that

@@ -1,35 +1,25 @@
 //! The access log's writer: one thread for the whole process.
 //!
-//! Lines reach it through a bounded queue. Whoever has a line never waits: if the queue is full, as
-//! it is when nobody takes what is written, the line is lost and counted.
+//! Whoever has a line adds it to the text that waits, and never waits itself: while there are as many
+//! lines as there may be, as when nobody takes what is written, a line is lost and counted. The thread
+//! takes all that waits at once.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::mem;
+use std::sync::{Arc, Condvar, LockResult, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::Entry;
 use crate::config::{AccessLogTo, Log};
 
-/// Takes lines for the access log. Copies feed the same writer.
+/// Takes lines for the access log. Copies feed the same writer, which ends with the last of them.
 #[derive(Clone)]
 pub struct AccessWriter {
-    queue: Option<SyncSender<Message>>,
-    lost: Arc<AtomicU64>,
-}
-
-enum Message {
-    Line(Box<Entry>),
-    /// Everything before it is to be written, and this to be answered.
-    Flush(SyncSender<()>),
+    feed: Option<Arc<Feed>>,
 }
 
 /// How long lines are gathered once there is one: so a busy writer needs not be woken for each.
 const GATHER: Duration = Duration::from_millis(5);
-/// Beyond this many bytes what has been gathered is written.
-const BATCH_BYTES: usize = 64 * 1024;
 
 impl AccessWriter {
     /// The writer that a configuration asks for.
@@ -47,8 +37,8 @@ impl AccessWriter {
 
     /// A writer that writes nothing.
     #[must_use]
-    pub fn off() -> Self {
-        Self { queue: None, lost: Arc::default() }
+    pub const fn off() -> Self {
+        Self { feed: None }
     }
 
     /// A writer to somewhere, before which at most `lines_max` lines wait.
@@ -56,112 +46,152 @@ impl AccessWriter {
     /// # Errors
     /// No thread could be started.
     pub fn start(to: Box<dyn Write + Send>, lines_max: usize) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(lines_max.max(1));
-        let lost = Arc::<AtomicU64>::default();
-        let writing = Writing { to, lost: lost.clone(), told: 0, buffer: Vec::new(), lines: 0 };
-        thread::Builder::new().name("access-log".to_owned()).spawn(|| writing.run(lines))?;
-        Ok(Self { queue: Some(queue), lost })
+        let queue = Arc::new(Queue {
+            waiting: Mutex::default(),
+            bell: Condvar::new(),
+            done: Condvar::new(),
+            lines_max: lines_max.max(1),
+        });
+        let feed = Feed(queue.clone());
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || queue.write(to))?;
+        Ok(Self { feed: Some(Arc::new(feed)) })
     }
 
-    /// Hands over a line.
-    pub(crate) fn line(&self, entry: Box<Entry>) {
-        let Some(queue) = &self.queue else { return };
-        match queue.try_send(Message::Line(entry)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            }
+    /// Whether lines are written at all.
+    pub(crate) const fn is_on(&self) -> bool {
+        self.feed.is_some()
+    }
+
+    /// Hands over a line, with its end.
+    pub(crate) fn line(&self, line: &[u8]) {
+        if let Some(feed) = &self.feed {
+            feed.0.line(line);
         }
     }
 
     /// Lines that were lost since the beginning.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.feed.as_ref().map_or(0, |feed| feed.0.lock().lost)
     }
 
     /// Returns when all lines that were handed over are written, or after so long. Blocks its thread.
     #[must_use = "whether they are"]
     pub fn flush(&self, within: Duration) -> bool {
-        let Some(queue) = self.queue.clone() else { return true };
-        let (done, written) = sync_channel(1);
-        // A full queue blocks; a thread of its own can be left behind there.
-        let ask = move || drop(queue.send(Message::Flush(done)));
-        let asked = thread::Builder::new().name("access-log-flush".to_owned()).spawn(ask);
-        asked.is_ok() && written.recv_timeout(within).is_ok()
+        self.feed.as_ref().is_none_or(|feed| feed.0.flush(within))
     }
 }
 
-/// The writer's own side.
-struct Writing {
-    to: Box<dyn Write + Send>,
-    lost: Arc<AtomicU64>,
-    /// Of the lines lost, how many the log has been told of.
-    told: u64,
-    buffer: Vec<u8>,
-    lines: u64,
+/// The way to the writer; without it there is nothing more to come.
+struct Feed(Arc<Queue>);
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.bell.notify_one();
+    }
 }
 
-impl Writing {
-    fn run(mut self, queue: Receiver<Message>) {
-        while let Ok(first) = queue.recv() {
-            if matches!(first, Message::Line(_)) {
-                thread::sleep(GATHER);
-            }
-            self.take(first);
-            while let Ok(next) = queue.try_recv() {
-                self.take(next);
-                if self.buffer.len() >= BATCH_BYTES {
-                    self.write();
-                }
-            }
-            self.write();
-        }
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// The writer has something to do.
+    bell: Condvar,
+    /// Something has been written.
+    done: Condvar,
+    lines_max: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    text: Vec<u8>,
+    /// Lines in it.
+    lines: usize,
+    /// Lines that were ever in it, and those of them that the writer is done with.
+    brought: u64,
+    written: u64,
+    /// Lines that nobody will read.
+    lost: u64,
+    /// Somebody waits for what is here to be written.
+    hurried: bool,
+    /// No more will be brought.
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        sound(self.waiting.lock())
     }
 
-    fn take(&mut self, message: Message) {
-        match message {
-            Message::Line(entry) => {
-                entry.write_line(&mut self.buffer);
-                self.lines += 1;
-            }
-            Message::Flush(done) => {
-                self.write();
-                // Whoever asked may have given up.
-                let _ = done.try_send(());
-            }
-        }
-    }
-
-    fn write(&mut self) {
-        let lost = self.lost.load(Ordering::Relaxed);
-        if lost > self.told {
-            let line = format!("{{\"access_log_lost\":{}}}\n", lost - self.told);
-            self.buffer.extend_from_slice(line.as_bytes());
-        }
-        if self.buffer.is_empty() {
+    fn line(&self, line: &[u8]) {
+        let mut waiting = self.lock();
+        if waiting.lines >= self.lines_max {
+            waiting.lost += 1;
             return;
         }
-        match self.to.write_all(&self.buffer).and_then(|()| self.to.flush()) {
-            Ok(()) => self.told = lost,
-            Err(_) => {
-                self.lost.fetch_add(self.lines, Ordering::Relaxed);
-            }
+        let first = waiting.text.is_empty();
+        waiting.text.extend_from_slice(line);
+        waiting.lines += 1;
+        waiting.brought += 1;
+        drop(waiting);
+        if first {
+            self.bell.notify_one();
         }
-        self.buffer.clear();
-        self.lines = 0;
     }
+
+    fn flush(&self, within: Duration) -> bool {
+        let mut waiting = self.lock();
+        let wanted = waiting.brought;
+        waiting.hurried = true;
+        self.bell.notify_one();
+        let unwritten = |waiting: &mut Waiting| waiting.written < wanted;
+        waiting = sound(self.done.wait_timeout_while(waiting, within, unwritten)).0;
+        waiting.written >= wanted
+    }
+
+    /// The writer's own side: to the end.
+    fn write(&self, mut to: Box<dyn Write + Send>) {
+        let (mut text, mut told) = (Vec::new(), 0);
+        while let Some((lines, lost)) = self.take(&mut text) {
+            if lost > told {
+                let line = format!("{{\"access_log_lost\":{}}}\n", lost - told);
+                text.extend_from_slice(line.as_bytes());
+            }
+            let written = to.write_all(&text).and_then(|()| to.flush());
+            text.clear();
+            let mut waiting = self.lock();
+            waiting.written += lines;
+            match written {
+                Ok(()) => told = lost,
+                Err(_) => waiting.lost += lines,
+            }
+            self.done.notify_all();
+        }
+    }
+
+    /// Takes what waits, in exchange for this empty text: how many lines, and how many have been lost so
+    /// far. `None` if there is nothing and nothing will come.
+    fn take(&self, text: &mut Vec<u8>) -> Option<(u64, u64)> {
+        let idle = |waiting: &mut Waiting| waiting.text.is_empty() && !waiting.closed;
+        let waiting = sound(self.bell.wait_while(self.lock(), idle));
+        if waiting.text.is_empty() {
+            return None;
+        }
+        let more = |waiting: &mut Waiting| !waiting.hurried && !waiting.closed;
+        let (mut waiting, _) = sound(self.bell.wait_timeout_while(waiting, GATHER, more));
+        waiting.hurried = false;
+        mem::swap(&mut waiting.text, text);
+        Some((mem::take(&mut waiting.lines) as u64, waiting.lost))
+    }
+}
+
+/// What is kept here is sound at any time, also when a thread has panicked.
+fn sound<T>(locked: LockResult<T>) -> T {
+    locked.unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Condvar, Mutex};
-
-    use sluice_engine::Time;
-
     use super::*;
-    use crate::config::Config;
-    use crate::directory::Directory;
 
     /// Takes nothing until it is opened.
     #[derive(Clone, Default)]
@@ -217,9 +247,7 @@ mod tests {
     }
 
     fn line(writer: &AccessWriter, id: usize) {
-        let text = "server = { listen = \"127.0.0.1:0\" }\ngroups = []\n";
-        let directory = Directory::new(&Config::parse(text, 1).expect("good")).expect("good");
-        writer.line(Box::new(Entry::new(Arc::new(directory), format!("r{id}"), Time(0))));
+        writer.line(format!("{{\"request_id\":\"r{id}\"}}\n").as_bytes());
     }
 
     const LONG: Duration = Duration::from_secs(30);
