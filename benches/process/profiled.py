@@ -3,7 +3,8 @@
     python3 benches/process/profiled.py
 
 leaves target/profiled/sluice. Needs the compiler's llvm-profdata (`rustup component add llvm-tools`), or
-another of its version, named by LLVM_PROFDATA.
+another of its version, named by LLVM_PROFDATA. Where there is an llvm-bolt, on the path or named by
+LLVM_BOLT, the program's parts are laid out anew in the end, after another run under load.
 """
 
 import asyncio
@@ -33,18 +34,16 @@ def host():
     return next(line.removeprefix("host: ") for line in lines if line.startswith("host: "))
 
 
-def profdata():
-    """The program that merges profiles."""
-    tools = pathlib.Path(told(["rustc", "--print", "target-libdir"]).strip()).parent / "bin"
-    named = [os.environ.get("LLVM_PROFDATA"), str(tools / "llvm-profdata")]
-    found = next((path for path in named if path and shutil.which(path)), None)
-    if not found:
-        raise SystemExit("llvm-profdata is missing: rustup component add llvm-tools")
-    return found
+def tool(name, *elsewhere):
+    """One of LLVM's programs, if it is there."""
+    named = os.environ.get(name.upper().replace("-", "_"))
+    return next((path for path in (named, name, *elsewhere) if path and shutil.which(path)), None)
 
 
 def build(flags):
     """A release build with these flags for the compiler: its program."""
+    # Names without dots, which llvm-bolt takes for those of parts of functions.
+    flags = f"-Csymbol-mangling-version=v0 {flags}"
     command = ["cargo", "build", "--release", "--target", host(), "--target-dir", str(TARGET)]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "RUSTFLAGS": flags})
     return TARGET / host() / "release" / "sluice"
@@ -93,15 +92,41 @@ def train(program):
             running.wait()
 
 
-def main():
-    merge = profdata()
+def profiled(merge, flags):
+    """A build that knows how often each part of it runs."""
     shutil.rmtree(PROFILES, ignore_errors=True)
     train(build(f"-Cprofile-generate={PROFILES}"))
     merged = TARGET / "merged.profdata"
     written = [str(path) for path in PROFILES.glob("*.profraw")]
     subprocess.run([merge, "merge", "-o", str(merged), *written], check=True)
-    program = shutil.copy(build(f"-Cprofile-use={merged}"), TARGET / "sluice")
-    print(program)
+    return build(f"-Cprofile-use={merged} {flags}")
+
+
+def laid_out(bolt, program, out):
+    """Writes the same program, with what runs one after the other side by side."""
+    counting, counts = TARGET / "counting", TARGET / "counts.fdata"
+    counts.unlink(missing_ok=True)
+    count = ["-instrument", f"-instrumentation-file={counts}", "-o", str(counting)]
+    subprocess.run([bolt, str(program), *count], check=True)
+    train(counting)
+    lay_out = ["-reorder-blocks=ext-tsp", "-reorder-functions=cdsort", "-split-functions", "-split-all-cold"]
+    command = [bolt, str(program), f"-data={counts}", *lay_out, "-icf=all", "-update-debug-sections"]
+    subprocess.run([*command, "-o", str(out)], check=True)
+
+
+def main():
+    libraries = pathlib.Path(told(["rustc", "--print", "target-libdir"]).strip())
+    merge = tool("llvm-profdata", str(libraries.parent / "bin" / "llvm-profdata"))
+    if not merge:
+        raise SystemExit("llvm-profdata is missing: rustup component add llvm-tools")
+    bolt, out = tool("llvm-bolt"), TARGET / "sluice"
+    if bolt:
+        # It moves what it knows the references to.
+        laid_out(bolt, profiled(merge, "-Clink-arg=-Wl,--emit-relocs"), out)
+    else:
+        print("llvm-bolt is missing: the program is not laid out anew")
+        shutil.copy(profiled(merge, ""), out)
+    print(out)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 //! Ids are digests of names, so that they are the same on every node and after every restart.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -23,6 +24,10 @@ use crate::upstream::tls::Tls;
 pub use endpoint::{Endpoint, Proxy, ProxyScheme};
 
 mod endpoint;
+
+/// The directory in force as a worker hands it about: counting who has it touches nothing that workers
+/// share.
+pub(crate) type Current = Rc<Arc<Directory>>;
 
 /// See the module's documentation. Replaced whole on reload.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep_until;
 
 use crate::clock::Clock;
-use crate::directory::Directory;
+use crate::directory::{Current, Directory};
 use crate::executor::Hands;
 use crate::permit::Live;
 use crate::vital::spawn_vital;
@@ -25,7 +25,7 @@ use crate::vital::spawn_vital;
 pub struct Driver<S> {
     pub(crate) store: Arc<S>,
     pub(crate) clock: Clock,
-    directory: RefCell<Arc<Directory>>,
+    directory: RefCell<Current>,
     pub(crate) requests: RefCell<BTreeMap<RequestId, Rc<Live>>>,
     engine: RefCell<Engine>,
     events: RefCell<VecDeque<Event>>,
@@ -55,7 +55,7 @@ impl<S: Watch> Driver<S> {
         let driver = Rc::new(Self {
             store,
             clock,
-            directory: RefCell::new(directory),
+            directory: RefCell::new(Rc::new(directory)),
             requests: RefCell::default(),
             engine: RefCell::new(engine),
             events: RefCell::default(),
@@ -85,7 +85,7 @@ impl<S: Watch> Driver<S> {
     }
 
     /// What the configuration in force says.
-    pub(crate) fn directory(&self) -> Arc<Directory> {
+    pub(crate) fn directory(&self) -> Current {
         self.directory.borrow().clone()
     }
 
@@ -98,7 +98,7 @@ impl<S: Watch> Driver<S> {
         self.event(Event::Policy(Box::new(directory.policy.clone())));
         let roster = directory.roster.clone();
         // Not before: whom the engine names until then is found in the former one.
-        self.directory.replace(directory);
+        self.directory.replace(Rc::new(directory));
         self.event(Event::Roster(roster));
     }
 

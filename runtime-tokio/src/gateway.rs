@@ -163,7 +163,7 @@ impl<N: Net, S: Watch> Worker<N, S> {
     /// nothing.
     pub fn reload(&self, directory: Arc<Directory>) {
         self.driver.reload(directory);
-        self.pool.renew(self.driver.directory());
+        self.pool.renew(Arc::clone(&self.driver.directory()));
     }
 
     /// Between signs of life to a streaming client that waits.

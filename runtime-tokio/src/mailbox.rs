@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use sluice_engine::trail::Trail;
 use sluice_engine::{AccountId, Attempt, Verdict};
 
-use crate::directory::{Account, Directory};
+use crate::directory::{Account, Current};
 
 /// What a request's task is told to do.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) enum Command {
         /// How it came to that.
         trail: Trail,
         /// Whose names are in it.
-        directory: Arc<Directory>,
+        directory: Current,
     },
 }
 

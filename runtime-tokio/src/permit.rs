@@ -12,7 +12,7 @@ use sluice_engine::trail::Trail;
 use sluice_engine::{AccountId, Attempt, Event, Outcome, RequestId, RequestSpec, Verdict};
 use sluice_storage::Watch;
 
-use crate::directory::{Account, Directory};
+use crate::directory::{Account, Current};
 use crate::driver::Driver;
 use crate::mailbox::{Command, Mailbox};
 use crate::telemetry::AccessLog;
@@ -42,7 +42,7 @@ impl Live {
     }
 
     /// Tells its task that it is over; if there is none any more, only the log is told.
-    pub(crate) fn finish(&self, verdict: Verdict, trail: Trail, directory: Arc<Directory>) {
+    pub(crate) fn finish(&self, verdict: Verdict, trail: Trail, directory: Current) {
         if self.orphaned.get() {
             self.log.ended(verdict, trail, directory);
         } else {
@@ -134,7 +134,7 @@ impl<S: Watch> Permit<S> {
     }
 
     /// The end has been taken note of: from here on only the log is left to be written.
-    pub(crate) fn finished(&self, verdict: Verdict, trail: Trail, directory: Arc<Directory>) {
+    pub(crate) fn finished(&self, verdict: Verdict, trail: Trail, directory: Current) {
         self.decided.set(true);
         self.live.log.ended(verdict, trail, directory);
     }

@@ -1,6 +1,7 @@
 //! Reading a request's body: whole, within its limit, within what all bodies together may take, and
 //! within a time.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -87,8 +88,8 @@ impl Body {
         // What its connection reads it into stays as long as it does.
         let buffer = announced.unwrap_or(READ_BYTES_MAX).min(READ_BYTES_MAX);
         let (mut bytes, mut held) = (BytesMut::new(), 0);
-        let began = Clock::after(Duration::ZERO);
-        while let Some(data) = self.piece(worker, began, bytes.len()).await? {
+        let began = OnceCell::new();
+        while let Some(data) = self.piece(worker, &began, bytes.len()).await? {
             if bytes.len() + data.len() > bytes_max {
                 return Err(ApiError::too_large(bytes_max));
             }
@@ -116,9 +117,9 @@ impl Body {
         worker: &Worker<N, S>,
         bytes_max: usize,
     ) {
-        let began = Clock::after(Duration::ZERO);
+        let began = OnceCell::new();
         let mut read = 0;
-        while let Ok(Some(data)) = self.piece(worker, began, read).await {
+        while let Ok(Some(data)) = self.piece(worker, &began, read).await {
             read += data.len();
             if read > bytes_max {
                 break;
@@ -126,11 +127,11 @@ impl Body {
         }
     }
 
-    /// The next piece; `None` at the end. `read` bytes have been read since it `began`.
+    /// The next piece; `None` at the end. `read` bytes have been read; the first wait for more `began` then.
     async fn piece<N: Net, S: Watch>(
         &mut self,
         worker: &Worker<N, S>,
-        began: Instant,
+        began: &OnceCell<Instant>,
         read: usize,
     ) -> Result<Option<Bytes>, ApiError> {
         let frame = tokio::select! {
@@ -160,7 +161,8 @@ pub(crate) fn not_too_late<N: Net, S: Watch>(worker: &Worker<N, S>) -> Result<()
 }
 
 /// Returns when the next piece has taken too long, or all of them together.
-async fn too_slow<N: Net, S: Watch>(worker: &Worker<N, S>, began: Instant, read: usize) {
+async fn too_slow<N: Net, S: Watch>(worker: &Worker<N, S>, began: &OnceCell<Instant>, read: usize) {
+    let began = *began.get_or_init(|| Clock::after(Duration::ZERO));
     let idle = Duration::from_millis(worker.config.limits.body_idle_timeout_ms);
     sleep_until(Clock::after(idle).min(last_moment(began, read))).await;
 }

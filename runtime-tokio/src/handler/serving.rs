@@ -50,7 +50,7 @@ async fn serve<N: Net, S: Watch>(
     wire: Wire,
 ) -> Result<(), CutOff> {
     let permit = Permit::arrive(&worker.driver, spec, asked.log.clone());
-    let next_sign = Cell::new(Clock::after(worker.ping_interval()));
+    let next_sign = Cell::new(asked.stream.then(|| Clock::after(worker.ping_interval())));
     let serving = Serving { worker: &worker, permit: &permit, asked: &asked, wire, next_sign };
     let mut run = pin!(serving.run());
     tokio::select! {
@@ -72,8 +72,8 @@ struct Serving<'a, N: Net, S: Watch> {
     permit: &'a Permit<S>,
     asked: &'a Asked,
     wire: Wire,
-    /// When a client that has been told nothing is to be told that we are alive.
-    next_sign: Cell<Instant>,
+    /// When a client that has been told nothing is to be told that we are alive, if it can be.
+    next_sign: Cell<Option<Instant>>,
 }
 
 impl<N: Net, S: Watch> Drop for Serving<'_, N, S> {
@@ -131,11 +131,11 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
 
     /// Returns when the client has been told nothing for too long.
     async fn silence(&self) {
-        if self.permit.begun() {
+        match self.next_sign.get() {
+            Some(at) if !self.permit.begun() => sleep_until(at).await,
             // What belongs to the answer is the upstream's business.
-            return pending().await;
+            Some(_) | None => pending().await,
         }
-        sleep_until(self.next_sign.get()).await;
     }
 
     fn comment(&self) {
@@ -158,7 +158,7 @@ impl<N: Net, S: Watch> Serving<'_, N, S> {
     }
 
     fn open_stream(&self) {
-        self.next_sign.set(Clock::after(self.worker.ping_interval()));
+        self.next_sign.set(Some(Clock::after(self.worker.ping_interval())));
         if !self.wire.opened() {
             self.asked.log.status(200);
             self.wire.open(self.asked.stream_head());

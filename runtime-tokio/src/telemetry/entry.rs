@@ -7,23 +7,22 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use sluice_engine::trail::Trail;
 use sluice_engine::{Time, Verdict};
 
 use crate::auth::KeyOwner;
 use crate::clock::Clock;
-use crate::directory::Directory;
+use crate::directory::Current;
 use crate::protocol::answer::Usage;
 use crate::shared::Local;
 
 /// The facts of one request.
 pub(crate) struct Entry {
     /// As it was when the request began,
-    pub(super) directory: Arc<Directory>,
+    pub(super) directory: Current,
     /// and as it was when the engine said how it ended: accounts may have come and gone between.
-    pub(super) later: RefCell<Option<Arc<Directory>>>,
+    pub(super) later: OnceCell<Current>,
     /// Its name, of visible ASCII characters.
     pub(crate) request_id: String,
     pub(super) arrived: Time,
@@ -46,10 +45,10 @@ pub(crate) struct Entry {
 const PATH_CHARS_MAX: usize = 256;
 
 impl Entry {
-    pub(super) fn new(directory: Arc<Directory>, request_id: String, arrived: Time) -> Self {
+    pub(super) fn new(directory: Current, request_id: String, arrived: Time) -> Self {
         Self {
             directory,
-            later: RefCell::default(),
+            later: OnceCell::new(),
             request_id,
             arrived,
             gone: Cell::new(arrived),
@@ -103,9 +102,10 @@ impl Entry {
     }
 
     /// How the engine says that it ended, in ids of this directory.
-    pub(crate) fn ended(&self, verdict: Verdict, trail: Trail, directory: Arc<Directory>) {
-        if !Arc::ptr_eq(&directory, &self.directory) {
-            self.later.replace(Some(directory));
+    pub(crate) fn ended(&self, verdict: Verdict, trail: Trail, directory: Current) {
+        if !Rc::ptr_eq(&directory, &self.directory) {
+            // A request ends once.
+            let _ = self.later.set(directory);
         }
         self.ended.replace(Some((verdict, trail)));
     }
@@ -128,7 +128,7 @@ impl AccessLog {
     pub(crate) fn new(
         local: &Rc<Local>,
         clock: Clock,
-        directory: Arc<Directory>,
+        directory: Current,
         request_id: String,
     ) -> Rc<Self> {
         local.request_begins();

@@ -1,8 +1,6 @@
 //! One request as one line of JSON. Written by hand, into a buffer that is used again and again:
 //! there is a line for every request.
 
-use std::sync::Arc;
-
 use sluice_engine::trail::{Decision, Layer, Passed, Trail};
 use sluice_engine::{AccountId, Outcome, Owner, Span, StoreFault, Time, Verdict};
 
@@ -101,7 +99,7 @@ impl Entry {
             way.account
         };
         let account = account.and_then(|id| self.account(id));
-        text(out, key!("account"), account.as_ref().map(|account| &*account.name));
+        text(out, key!("account"), account.map(|account| &*account.name));
         number(out, key!("attempts"), way.attempts);
         number(out, key!("queue_ms"), way.queue.as_ms());
         number(out, key!("schedule_ms"), way.schedule.as_ms());
@@ -166,10 +164,9 @@ impl Entry {
         }
     }
 
-    fn account(&self, id: AccountId) -> Option<Arc<Account>> {
-        let later = self.later.borrow();
-        let known = [Some(&self.directory), later.as_ref()];
-        known.into_iter().flatten().find_map(|directory| directory.accounts.get(&id)).cloned()
+    fn account(&self, id: AccountId) -> Option<&Account> {
+        let known = [Some(&self.directory), self.later.get()];
+        known.into_iter().flatten().find_map(|directory| directory.accounts.get(&id)).map(|a| &**a)
     }
 
     fn push_account(&self, out: &mut Vec<u8>, id: AccountId) {
@@ -418,6 +415,7 @@ const fn date(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
     use std::sync::Arc;
 
     use serde_json::{Value, json};
@@ -443,7 +441,7 @@ mod tests {
             groups = ["main"]
         "#;
         let directory = Directory::new(&Config::parse(text, 1).expect("good")).expect("good");
-        Entry::new(Arc::new(directory), "req-1".to_owned(), ARRIVED)
+        Entry::new(Rc::new(Arc::new(directory)), "req-1".to_owned(), ARRIVED)
     }
 
     fn line(entry: &Entry) -> Value {
