@@ -4,7 +4,7 @@
 
 leaves target/profiled/sluice. Needs the compiler's llvm-profdata (`rustup component add llvm-tools`), or
 another of its version, named by LLVM_PROFDATA. Where there is an llvm-bolt, on the path or named by
-LLVM_BOLT, the program's parts are laid out anew in the end, after another run under load.
+LLVM_BOLT, it lays out the program's parts anew in the end, after another run under load.
 """
 
 import asyncio
@@ -34,15 +34,14 @@ def host():
     return next(line.removeprefix("host: ") for line in lines if line.startswith("host: "))
 
 
-def tool(name, *elsewhere):
-    """One of LLVM's programs, if it is there."""
-    named = os.environ.get(name.upper().replace("-", "_"))
-    return next((path for path in (named, name, *elsewhere) if path and shutil.which(path)), None)
+def tool(variable, otherwise):
+    """The program that this variable names, or another one, if it is there."""
+    return shutil.which(os.environ.get(variable) or otherwise)
 
 
 def build(flags):
     """A release build with these flags for the compiler: its program."""
-    # Names without dots, which llvm-bolt takes for those of parts of functions.
+    # In names of this kind stands no `.warm`, which llvm-bolt takes for the mark of a part of a function.
     flags = f"-Csymbol-mangling-version=v0 {flags}"
     command = ["cargo", "build", "--release", "--target", host(), "--target-dir", str(TARGET)]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "RUSTFLAGS": flags})
@@ -110,16 +109,16 @@ def laid_out(bolt, program, out):
     subprocess.run([bolt, str(program), *count], check=True)
     train(counting)
     lay_out = ["-reorder-blocks=ext-tsp", "-reorder-functions=cdsort", "-split-functions", "-split-all-cold"]
-    command = [bolt, str(program), f"-data={counts}", *lay_out, "-icf=all", "-update-debug-sections"]
+    command = [bolt, str(program), f"-data={counts}", *lay_out, "-update-debug-sections"]
     subprocess.run([*command, "-o", str(out)], check=True)
 
 
 def main():
     libraries = pathlib.Path(told(["rustc", "--print", "target-libdir"]).strip())
-    merge = tool("llvm-profdata", str(libraries.parent / "bin" / "llvm-profdata"))
+    merge = tool("LLVM_PROFDATA", str(libraries.parent / "bin" / "llvm-profdata"))
     if not merge:
         raise SystemExit("llvm-profdata is missing: rustup component add llvm-tools")
-    bolt, out = tool("llvm-bolt"), TARGET / "sluice"
+    bolt, out = tool("LLVM_BOLT", "llvm-bolt"), TARGET / "sluice"
     if bolt:
         # It moves what it knows the references to.
         laid_out(bolt, profiled(merge, "-Clink-arg=-Wl,--emit-relocs"), out)

@@ -10,9 +10,8 @@ use sha2::{Digest, Sha256};
 use crate::ids::{GroupId, SessionKey, UserId};
 use crate::roster::Platform;
 
-/// How much of each part counts, in bytes at its beginning and at its end: what tells conversations apart
-/// stands at either. Its whole length counts too.
-pub const EDGE_MAX: usize = 512;
+/// How much of each part counts, in bytes from its beginning. Its whole length counts too.
+pub const PART_MAX: usize = 1024;
 /// How much of an explicit id counts, in bytes.
 pub const EXPLICIT_MAX: usize = 255;
 
@@ -59,9 +58,7 @@ pub fn by_prefix(scope: Scope, prefix: Prefix<'_>) -> Option<SessionKey> {
     }
     let mut hash = scoped(scope, b'p');
     for bytes in parts {
-        let (start, rest) = bytes.split_at(bytes.len().min(EDGE_MAX));
-        part(&mut hash, start, bytes.len());
-        hash.update(&rest[rest.len().saturating_sub(EDGE_MAX)..]);
+        part(&mut hash, &bytes[..bytes.len().min(PART_MAX)], bytes.len());
     }
     Some(key(hash))
 }
@@ -155,21 +152,17 @@ mod tests {
     }
 
     #[test]
-    fn a_part_counts_by_its_beginning_its_end_and_its_length() {
+    fn a_part_counts_by_its_beginning_and_its_length() {
+        let long = vec![b'x'; PART_MAX + 10];
+        let mut other_end = long.clone();
+        other_end[PART_MAX] = b'y';
         let of = |system: &[u8]| by_prefix(SCOPE, Prefix { system, ..Prefix::default() });
-        let long = vec![b'x'; 3 * EDGE_MAX];
-        let with = |at: usize| {
-            let mut other = long.clone();
-            other[at] = b'y';
-            of(&other)
-        };
-        assert_eq!(with(EDGE_MAX), of(&long));
-        assert_eq!(with(2 * EDGE_MAX - 1), of(&long));
-        for at in [0, EDGE_MAX - 1, 2 * EDGE_MAX, 3 * EDGE_MAX - 1] {
-            assert_ne!(with(at), of(&long), "{at}");
-        }
-        for len in 0..3 * EDGE_MAX {
-            assert_ne!(of(&long[..len]), of(&long[..len + 1]), "{len}");
+        assert_eq!(of(&long), of(&other_end));
+        assert_ne!(of(&long), of(&long[..PART_MAX + 9]));
+        for at in [0, PART_MAX - 1] {
+            let mut other_start = long.clone();
+            other_start[at] = b'y';
+            assert_ne!(of(&long), of(&other_start), "{at}");
         }
     }
 }

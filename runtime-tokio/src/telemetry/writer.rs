@@ -1,8 +1,8 @@
 //! The access log's writer: one thread for the whole process.
 //!
-//! Whoever has a line adds it to the text that waits, and never waits itself: while there are as many
-//! lines as there may be, as when nobody takes what is written, a line is lost and counted. The thread
-//! takes all that waits at once.
+//! Whoever has a line adds it to the text that waits, and waits itself for nobody but who does the same
+//! at that moment: while there are as many lines as there may be, as when nobody takes what is written,
+//! a line is lost and counted. The thread takes all that waits at once.
 
 use std::io::{self, Write};
 use std::mem;
@@ -20,6 +20,8 @@ pub struct AccessWriter {
 
 /// How long lines are gathered once there is one: so a busy writer needs not be woken for each.
 const GATHER: Duration = Duration::from_millis(5);
+/// Of the memory for text so much stays when there was more.
+const KEPT_BYTES: usize = 1024 * 1024;
 
 impl AccessWriter {
     /// The writer that a configuration asks for.
@@ -109,7 +111,7 @@ struct Waiting {
     /// Lines that were ever in it, and those of them that the writer is done with.
     brought: u64,
     written: u64,
-    /// Lines that nobody will read.
+    /// Lines for which there was no place, or of which it is not known that they were written.
     lost: u64,
     /// Somebody waits for what is here to be written.
     hurried: bool,
@@ -141,7 +143,7 @@ impl Queue {
     fn flush(&self, within: Duration) -> bool {
         let mut waiting = self.lock();
         let wanted = waiting.brought;
-        waiting.hurried = true;
+        waiting.hurried = !waiting.text.is_empty();
         self.bell.notify_one();
         let unwritten = |waiting: &mut Waiting| waiting.written < wanted;
         waiting = sound(self.done.wait_timeout_while(waiting, within, unwritten)).0;
@@ -158,6 +160,7 @@ impl Queue {
             }
             let written = to.write_all(&text).and_then(|()| to.flush());
             text.clear();
+            text.shrink_to(KEPT_BYTES);
             let mut waiting = self.lock();
             waiting.written += lines;
             match written {
@@ -202,6 +205,8 @@ mod tests {
         open: bool,
         /// Somebody wants to write.
         blocked: bool,
+        /// Nobody writes to it any more.
+        ended: bool,
         written: Vec<u8>,
     }
 
@@ -283,20 +288,63 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_lost_and_nobody_is_hurt() {
-        struct Broken;
-        impl Write for Broken {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::BrokenPipe.into())
+    fn what_cannot_be_written_is_lost_and_told_of_when_it_can_be_again() {
+        struct Mended(Pipe, usize);
+        impl Write for Mended {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if self.1 > 0 {
+                    self.1 -= 1;
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+                self.0.write(bytes)
             }
             fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
-        let writer = AccessWriter::start(Box::new(Broken), 10).expect("a thread");
-        (0..3).for_each(|id| line(&writer, id));
-        assert!(writer.flush(LONG));
-        assert_eq!(writer.lost(), 3);
+        let pipe = Pipe::default();
+        pipe.open();
+        let writer = AccessWriter::start(Box::new(Mended(pipe.clone(), 2)), 10).expect("a thread");
+        for (id, lost) in [(0, 1), (1, 2), (2, 2), (3, 2)] {
+            line(&writer, id);
+            assert!(writer.flush(LONG));
+            assert_eq!(writer.lost(), lost);
+        }
+        let lines = pipe.lines();
+        let told: Vec<_> = lines.iter().filter_map(|l| l["access_log_lost"].as_u64()).collect();
+        assert_eq!((lines.len(), told), (3, vec![2]));
         assert!(AccessWriter::off().flush(LONG));
+    }
+
+    #[test]
+    fn when_nobody_can_bring_a_line_any_more_what_waits_is_written_and_the_writer_ends() {
+        /// Says so when it is let go of.
+        struct Ending(Pipe);
+        impl Write for Ending {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        impl Drop for Ending {
+            fn drop(&mut self) {
+                self.0.until(|inside| {
+                    inside.ended = true;
+                    Some(())
+                });
+            }
+        }
+        let pipe = Pipe::default();
+        pipe.open();
+        let writer = AccessWriter::start(Box::new(Ending(pipe.clone())), 10).expect("a thread");
+        let other = writer.clone();
+        line(&writer, 0);
+        drop(writer);
+        line(&other, 1);
+        drop(other);
+        pipe.until(|inside| inside.ended.then_some(()));
+        assert_eq!(pipe.lines().len(), 2);
     }
 }

@@ -232,6 +232,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_escaped_at_a_blocks_end_is_forgotten_behind_a_block_without_a_quote() {
+        // An escape to begin with; a backslash at the end of a block; a block of nothing; a quote.
+        let text = ["\\x", &"x".repeat(61), "\\", &"x".repeat(BLOCK), "\""].concat();
+        assert_eq!(string_end(text.as_bytes(), 0), Some((2 * BLOCK + 1, true)));
+        let nested = ["\"", &text[1..], "]"].concat();
+        assert_eq!(nest_end(nested.as_bytes(), 0), Some(2 * BLOCK + 2));
+    }
+
+    #[test]
     fn depth_costs_no_stack() {
         let deep = 1_000_000;
         let bytes = ["[".repeat(deep), "]".repeat(deep)].concat();
