@@ -134,6 +134,7 @@ impl Core {
     }
 
     /// The debt's leave was not acknowledged: again later.
+    #[cold]
     pub(crate) fn leave_failed(&mut self, key: Key) {
         let Some(debt) = self.debts.get(key) else { return };
         let id = key.0.0.wrapping_mul(1 << 16).wrapping_add(u64::from(key.1.0));

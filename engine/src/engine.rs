@@ -213,6 +213,7 @@ impl Engine {
         }
     }
 
+    #[cold]
     fn new_roster(&mut self, roster: Arc<Roster>) {
         if roster.version > self.core.roster.version {
             self.core.roster = roster;
@@ -243,18 +244,23 @@ impl Engine {
             },
             Kind::Leave(_) | Kind::Proved | Kind::Note => {}
             Kind::Join { .. } | Kind::Beat { .. } | Kind::Define | Kind::Reap | Kind::Resync => {
-                let was_away = self.core.session.is_away();
-                let news = self.core.node_answer(call, kind, result);
-                self.act_on(news);
-                match (was_away, self.core.session.is_away()) {
-                    (false, true) => {
-                        self.with_all(|_, r| r.is_waiting().then_some(Verdict::StoreUnavailable));
-                    }
-                    // What it holds too much of is known here: it must not wait for its turn.
-                    (true, false) => self.core.debts.hasten(self.core.now),
-                    (false, false) | (true, true) => {}
-                }
+                self.node_answered(call, kind, result);
             }
+        }
+    }
+
+    #[cold]
+    fn node_answered(&mut self, call: Ask, kind: Kind, result: Result<StoreReply, StoreFault>) {
+        let was_away = self.core.session.is_away();
+        let news = self.core.node_answer(call, kind, result);
+        self.act_on(news);
+        match (was_away, self.core.session.is_away()) {
+            (false, true) => {
+                self.with_all(|_, r| r.is_waiting().then_some(Verdict::StoreUnavailable));
+            }
+            // What it holds too much of is known here: it must not wait for its turn.
+            (true, false) => self.core.debts.hasten(self.core.now),
+            (false, false) | (true, true) => {}
         }
     }
 
@@ -294,6 +300,7 @@ impl Engine {
     }
 
     /// The store has ended the session. What runs, runs on under the next one, or is cut short.
+    #[cold]
     fn lose_session(&mut self) {
         self.core.session_lost();
         let abort = self.core.config.policy.on_session_lost == OnSessionLost::Abort;
@@ -328,6 +335,7 @@ impl Engine {
     }
 
     /// Leases that are in the store for sure, and leases that may be.
+    #[cold]
     fn count_leases(&self) -> (u32, u32) {
         let (mut settled, mut in_flight) = (0u32, self.core.debts.len() as u32);
         let (now, ttl) = (self.core.now, self.core.config.policy.lease_ttl);
@@ -376,6 +384,7 @@ fn finish(core: &mut Core, timers: &mut Timers, mut request: Box<Request>, verdi
 
 /// While a stand-in answers there is only a share of each limit to be had: who gets nothing is told
 /// that it is the store's fault, and not that there is a limit.
+#[cold]
 fn for_want_of_store(core: &Core, request: &Request, verdict: Verdict) -> Verdict {
     let user = core.roster.users.get(&request.spec.user);
     let open = user.is_some_and(|user| user.limit.normal() != Limit::Closed);

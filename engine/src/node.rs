@@ -209,6 +209,7 @@ impl Core {
         self.session.resync.is_due(self.now) && self.session.defined
     }
 
+    #[cold]
     fn send_join(&mut self) {
         let (replaces, resume) = (self.session.replaces, self.session.resume);
         let kind = Kind::Join { sent: self.now };
@@ -221,6 +222,7 @@ impl Core {
         self.session.join.call = Some(call);
     }
 
+    #[cold]
     fn send_define(&mut self) {
         let call = self.call(Kind::Define, |core, _| {
             StoreOp::Define(Define {
@@ -234,12 +236,14 @@ impl Core {
         self.session.define.call = Some(call);
     }
 
+    #[cold]
     fn send_reap(&mut self) {
         let call = self.call(Kind::Reap, |_, _| StoreOp::Reap { max: REAP_MAX });
         self.session.reap.call = Some(call);
     }
 
     /// `settled` leases are in the store for sure, `in_flight` more may be.
+    #[cold]
     pub(crate) fn send_beat(&mut self, settled: u32, in_flight: u32) {
         let Some(node) = self.session.node else { return };
         let kind = Kind::Beat { sent: self.now, settled, in_flight };

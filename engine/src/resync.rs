@@ -39,6 +39,7 @@ impl Pass {
 pub(crate) type Requests = BTreeMap<RequestId, Box<Request>>;
 
 /// Begins a pass, or goes on with it: sends its next call.
+#[cold]
 pub(crate) fn send_next(core: &mut Core, requests: &Requests) {
     let Some(node) = core.session.node() else { return };
     let mut pass = core.session.pass.take().unwrap_or_else(|| begin(core, requests));

@@ -10,6 +10,7 @@ use crate::ids::{AccountId, GateId, LeaseId, NodeId, PoolId};
 use crate::store::{AccountDef, Define, Discipline, Limit, PoolDef, StoreReply};
 
 impl Ledger {
+    #[cold]
     pub(super) fn define(&mut self, define: Define) -> StoreReply {
         if define.version <= self.version {
             return StoreReply::Done;

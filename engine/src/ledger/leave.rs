@@ -30,6 +30,7 @@ impl Ledger {
         Some((mark?, slot, lease.model))
     }
 
+    #[cold]
     fn leave_tombstone(&mut self, id: LeaseId) {
         let until = self.clock + TOMBSTONE;
         if let Some(node) = self.nodes.get_mut(&id.node) {
@@ -78,6 +79,7 @@ impl Ledger {
 
     /// Changes the account's health and keeps the openings true: one is on the list from its closing
     /// until it is worked off, whatever becomes of the other keys.
+    #[cold]
     fn with_health<T>(
         &mut self,
         ix: GateIx,
@@ -100,6 +102,7 @@ impl Ledger {
         result
     }
 
+    #[cold]
     pub(super) fn change_health(
         &mut self,
         account: AccountId,

@@ -317,28 +317,31 @@ impl Ledger {
     fn drop_idle(&mut self) {
         while let Some(line) = self.idle.pop() {
             match line {
-                LineIx::Gate(ix) => {
-                    let gone = self.gates.drop_if_idle(ix, self.raw);
-                    if let Some((GateId::Account(account), gate)) = gone.map(|gate| (gate.id, gate))
-                    {
-                        for (of, at) in gate.health.closings() {
-                            self.openings.remove(&(at, account, of));
-                        }
-                    }
-                }
+                LineIx::Gate(ix) => self.drop_gate_if_idle(ix),
                 LineIx::Pool(ix) => self.gates.drop_pool_if_idle(ix),
             }
         }
     }
 
-    fn note(&mut self, fact: impl FnOnce(&Gates) -> Fact) {
-        if let Some(history) = &mut self.history {
-            history.push(HistoryEntry {
-                raw: self.raw,
-                clock: self.clock,
-                fact: fact(&self.gates),
-            });
+    fn drop_gate_if_idle(&mut self, ix: GateIx) {
+        let gone = self.gates.drop_if_idle(ix, self.raw);
+        if let Some((GateId::Account(account), gate)) = gone.map(|gate| (gate.id, gate)) {
+            for (of, at) in gate.health.closings() {
+                self.openings.remove(&(at, account, of));
+            }
         }
+    }
+
+    fn note(&mut self, fact: impl FnOnce(&Gates) -> Fact) {
+        if self.history.is_some() {
+            self.write_down(fact);
+        }
+    }
+
+    #[cold]
+    fn write_down(&mut self, fact: impl FnOnce(&Gates) -> Fact) {
+        let entry = HistoryEntry { raw: self.raw, clock: self.clock, fact: fact(&self.gates) };
+        self.history.get_or_insert_default().push(entry);
     }
 
     fn line_name(gates: &Gates, line: LineIx) -> Line {

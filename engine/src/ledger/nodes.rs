@@ -9,6 +9,7 @@ use crate::ids::{GateId, LeaseId, NodeId};
 use crate::store::{Instance, SESSION, SWEEP_MAX, StoreReply};
 
 impl Ledger {
+    #[cold]
     pub(super) fn join(
         &mut self,
         instance: Instance,
@@ -76,6 +77,7 @@ impl Ledger {
         }
     }
 
+    #[cold]
     pub(super) fn beat(&mut self, node: NodeId) -> StoreReply {
         let clock = self.clock;
         let Some(record) = self.nodes.get_mut(&node) else { return StoreReply::Lost };
@@ -88,6 +90,7 @@ impl Ledger {
         StoreReply::Alive { members, epoch: self.epoch, leases }
     }
 
+    #[cold]
     pub(super) fn reap(&mut self, max: u32) -> StoreReply {
         let max = max as usize;
         let mut left = max - self.work_off_due(max);

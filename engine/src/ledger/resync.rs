@@ -11,6 +11,7 @@ use crate::store::{
 };
 
 impl Ledger {
+    #[cold]
     pub(super) fn resync(&mut self, resync: Resync) -> StoreReply {
         self.see(&resync);
         let Resync { node, ask, as_of, busy: _, held, waiting, last } = resync;

@@ -225,6 +225,7 @@ impl Ledger {
     }
 
     /// Gives the lease another place in order, also in its line.
+    #[cold]
     pub(super) fn retag(&mut self, id: LeaseId, tag: Tag) {
         let changed = self.lease(id).filter(|lease| lease.tag != tag);
         let Some((former, line)) = changed.map(|lease| (lease.tag, lease.line)) else { return };
@@ -238,6 +239,7 @@ impl Ledger {
     }
 
     /// Something of this lease has fallen due.
+    #[cold]
     pub(super) fn lease_due(&mut self, id: LeaseId) {
         let Some(lease) = self.lease(id) else { return };
         let how = match lease.slot {

@@ -83,6 +83,7 @@ impl Request {
     }
 
     /// The roster has changed under its feet.
+    #[cold]
     fn nothing_to_want(&mut self, core: &mut Core) -> Option<Verdict> {
         if self.stage == Stage::User {
             return Some(Verdict::UserClosed);
@@ -230,6 +231,7 @@ impl Request {
     }
 
     /// Asks again after the next back-off delay, or when its candidate opens.
+    #[cold]
     pub(super) fn ask_later(&mut self, core: &Core, opens_in: Option<Span>) {
         let id = self.id.0;
         let Some(claim) = self.seeking_mut() else { return };

@@ -101,6 +101,7 @@ impl Request {
     }
 
     /// Surveys again after a back-off delay.
+    #[cold]
     pub(super) fn choose_again_later(&mut self, core: &Core) {
         if self.stage != Stage::Choosing {
             self.stage = Stage::Choosing;
@@ -177,6 +178,7 @@ impl Request {
     }
 
     /// No room, and no place in the line.
+    #[cold]
     pub(super) fn account_full(&mut self, core: &mut Core, current: bool) -> Option<Verdict> {
         let aim = self.aims.first()?;
         if aim.full_passes {
@@ -193,6 +195,7 @@ impl Request {
     }
 
     /// Nothing opens in time.
+    #[cold]
     pub(super) fn account_shut(
         &mut self,
         core: &mut Core,
@@ -217,6 +220,7 @@ impl Request {
     }
 
     /// The session's home will not serve this request.
+    #[cold]
     pub(super) fn pass_home(&mut self, core: &Core, why: Passed) {
         if let Some(home) = self.home {
             self.passed = Some(why);

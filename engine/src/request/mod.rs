@@ -184,6 +184,7 @@ impl Request {
     }
 
     /// Something it waits for has come in time.
+    #[cold]
     pub(crate) fn wake(&mut self, core: &mut Core) -> Option<Verdict> {
         let due = |at: Option<Time>| at.is_some_and(|at| at <= core.now);
         if due(self.deadline) {
@@ -203,6 +204,7 @@ impl Request {
     }
 
     /// The store makes sense of asks from now on.
+    #[cold]
     pub(crate) fn ask_now(&mut self, core: &mut Core) -> Option<Verdict> {
         self.not_offered.clear();
         match self.stage {
@@ -262,6 +264,7 @@ impl Request {
     }
 
     /// The end of the present wait has come.
+    #[cold]
     fn wait_over(&mut self, core: &mut Core) -> Option<Verdict> {
         if matches!(self.stage, Stage::Billing { .. } | Stage::Upstream { .. }) {
             return None;

@@ -211,7 +211,7 @@ async fn route<N: Net, S: Watch>(
 
 /// A future with a place of its own: every connection has room for whatever its requests may become, and
 /// that is moved about with each.
-fn rare<F: Future>(flow: F) -> Pin<Box<F>> {
+pub(crate) fn rare<F: Future>(flow: F) -> Pin<Box<F>> {
     Box::pin(flow)
 }
 

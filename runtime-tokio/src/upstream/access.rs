@@ -18,6 +18,7 @@ use super::target::UpstreamKind;
 use crate::config::Secret;
 use crate::directory::Account;
 use crate::gateway::Worker;
+use crate::handler::rare;
 use crate::net::Net;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -131,8 +132,7 @@ impl<'a> Access<'a> {
         let credential = match &account.credential {
             Source::Key(credential) => credential.clone(),
             Source::OAuth(tokens) => {
-                // Seldom needed, and large: in the future of every request it would be moved about.
-                let credential = Box::pin(oauth::credential(worker, id, account, tokens, by));
+                let credential = rare(oauth::credential(worker, id, account, tokens, by));
                 credential.await.ok_or(Outcome::Unauthorized { status: 401 })?
             }
         };

@@ -28,7 +28,7 @@ use super::tier;
 use crate::clock::Clock;
 use crate::directory::{Account, digest};
 use crate::gateway::Worker;
-use crate::handler::{Asked, REQUEST_ID};
+use crate::handler::{Asked, REQUEST_ID, rare};
 use crate::net::Net;
 use crate::permit::Permit;
 use crate::protocol::Protocol;
@@ -152,7 +152,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
         self.asked.log.upstream_id(id.map(str::to_owned));
         account.windows.note(account.protocol, head.headers(), self.worker.driver.clock.now());
         if !head.status().is_success() {
-            return Ok(self.refused(access, bridge, &head, exchange, total).await);
+            return Ok(rare(self.refused(access, bridge, &head, exchange, total)).await);
         }
         tier::learn(self.worker, access);
         let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
@@ -171,7 +171,7 @@ impl<N: Net, S: Watch> Forward<'_, N, S> {
             let lane = bridge.stream(|| self.naming());
             self.stream(answered, lane, relay).await
         } else if let Some(remake) = bridge.whole(|| self.naming()) {
-            self.remade(answered, remake, model).await
+            rare(self.remade(answered, remake, model)).await
         } else {
             self.plain(answered, model).await
         }

@@ -18,6 +18,7 @@ use super::tls::Tls;
 use crate::clock::Clock;
 use crate::config;
 use crate::directory::{Account, Directory};
+use crate::handler::rare;
 use crate::net::Net;
 
 /// Why there is no answer.
@@ -132,8 +133,7 @@ impl<N: Net> Pool<N> {
                 done => return done,
             }
         }
-        // Seldom needed, and large: in the future of every request it would be moved about.
-        let link = Box::pin(self.open(access.id, access.account, by)).await?;
+        let link = rare(self.open(access.id, access.account, by)).await?;
         // A new connection has no reason to be closed but this request.
         let sent = self.send_on(link, access, request, by).await;
         sent.map_err(|why| if why == NoAnswer::Stale { NoAnswer::Broken } else { why })
