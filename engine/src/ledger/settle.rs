@@ -225,7 +225,6 @@ impl Ledger {
     }
 
     /// Gives the lease another place in order, also in its line.
-    #[cold]
     pub(super) fn retag(&mut self, id: LeaseId, tag: Tag) {
         let changed = self.lease(id).filter(|lease| lease.tag != tag);
         let Some((former, line)) = changed.map(|lease| (lease.tag, lease.line)) else { return };

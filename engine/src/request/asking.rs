@@ -231,7 +231,6 @@ impl Request {
     }
 
     /// Asks again after the next back-off delay, or when its candidate opens.
-    #[cold]
     pub(super) fn ask_later(&mut self, core: &Core, opens_in: Option<Span>) {
         let id = self.id.0;
         let Some(claim) = self.seeking_mut() else { return };

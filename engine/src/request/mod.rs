@@ -184,7 +184,6 @@ impl Request {
     }
 
     /// Something it waits for has come in time.
-    #[cold]
     pub(crate) fn wake(&mut self, core: &mut Core) -> Option<Verdict> {
         let due = |at: Option<Time>| at.is_some_and(|at| at <= core.now);
         if due(self.deadline) {
