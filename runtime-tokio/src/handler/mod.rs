@@ -209,8 +209,8 @@ async fn route<N: Net, S: Watch>(
     }
 }
 
-/// A future with a place of its own: every connection has room for whatever its requests may become, and
-/// that is moved about with each.
+/// A future with a place of its own, for what few requests become, or only those of some accounts: every
+/// connection has room for whatever its requests may become, and that is moved about with each.
 pub(crate) fn rare<F: Future>(flow: F) -> Pin<Box<F>> {
     Box::pin(flow)
 }

@@ -1,7 +1,7 @@
 //! The access log's writer: one thread for the whole process.
 //!
-//! Whoever has a line adds it to the text that waits, and waits itself for nobody but who does the same
-//! at that moment: while there are as many lines as there may be, as when nobody takes what is written,
+//! Whoever has a line adds it to the text that waits, and waits itself no longer than it takes to add one or
+//! to take the text away: while there are as many lines as there may be, as when nobody takes what is written,
 //! a line is lost and counted. The thread takes all that waits at once.
 
 use std::io::{self, Write};
@@ -317,6 +317,19 @@ mod tests {
     }
 
     #[test]
+    fn memory_for_much_text_is_given_back_and_a_flush_of_nothing_hurries_nobody() {
+        let writer = AccessWriter::start(Box::new(io::sink()), 10).expect("a thread");
+        let queue = &writer.feed.as_ref().expect("it is on").0;
+        writer.line(&vec![b'x'; 2 * KEPT_BYTES]);
+        assert!(writer.flush(LONG));
+        // The text that was written is exchanged for the next.
+        line(&writer, 0);
+        assert!(writer.flush(LONG));
+        assert!(queue.lock().text.capacity() <= KEPT_BYTES);
+        assert!(writer.flush(LONG) && !queue.lock().hurried);
+    }
+
+    #[test]
     fn when_nobody_can_bring_a_line_any_more_what_waits_is_written_and_the_writer_ends() {
         /// Says so when it is let go of.
         struct Ending(Pipe);
@@ -342,6 +355,7 @@ mod tests {
         let other = writer.clone();
         line(&writer, 0);
         drop(writer);
+        assert!(other.flush(LONG), "there is still somebody to write for");
         line(&other, 1);
         drop(other);
         pipe.until(|inside| inside.ended.then_some(()));
