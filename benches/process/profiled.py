@@ -35,13 +35,16 @@ def host():
 
 
 def tool(variable, otherwise):
-    """The program that this variable names, or another one, if it is there."""
-    return shutil.which(os.environ.get(variable) or otherwise)
+    """The program that this variable names; if it names none, the other one, if it is there."""
+    named = os.environ.get(variable)
+    if named and not shutil.which(named):
+        raise SystemExit(f"{variable}={named}: there is no such program")
+    return shutil.which(named or otherwise)
 
 
 def build(flags):
     """A release build with these flags for the compiler: its program."""
-    # In names of this kind stands no `.warm`, which llvm-bolt takes for the mark of a part of a function.
+    # In other names stands `..warmup..`, and llvm-bolt takes `.warm` for the mark of a part of a function.
     flags = f"-Csymbol-mangling-version=v0 {flags}"
     command = ["cargo", "build", "--release", "--target", host(), "--target-dir", str(TARGET)]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "RUSTFLAGS": flags})
