@@ -1,9 +1,10 @@
 //! Session keys: which requests belong to one conversation, so that they are served by one account.
 //!
 //! Explicit ids come first. Otherwise the key is a digest of the parts of the request that stay the
-//! same while a conversation grows: system, tools, first user message. Cache markers, later messages
-//! and everything else that moves are left out. Every key is scoped by group, platform and user: no
-//! client can choose another tenant's session, and users with the same system prompt do not share one.
+//! same while a conversation grows: system, tools, first user message, as they were sent: a cache marker
+//! that moves on from the first message makes another session. Every key is scoped by group, platform and
+//! user: no client can choose another tenant's session, and users with the same system prompt do not
+//! share one.
 
 use sha2::{Digest, Sha256};
 

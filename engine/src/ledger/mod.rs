@@ -333,16 +333,9 @@ impl Ledger {
     }
 
     fn note(&mut self, fact: impl FnOnce(&Gates) -> Fact) {
-        if self.history.is_some() {
-            self.write_down(fact);
-        }
-    }
-
-    #[cold]
-    fn write_down(&mut self, fact: impl FnOnce(&Gates) -> Fact) {
         if let Some(history) = &mut self.history {
-            let fact = fact(&self.gates);
-            history.push(HistoryEntry { raw: self.raw, clock: self.clock, fact });
+            let (raw, clock, gates) = (self.raw, self.clock, &self.gates);
+            write_down(history, || HistoryEntry { raw, clock, fact: fact(gates) });
         }
     }
 
@@ -362,6 +355,11 @@ impl Ledger {
         let limit = self.gates.hot[ix as usize].limit;
         !serving || limit == Limit::Closed || self.raw < gate.health.account.closed_until
     }
+}
+
+#[cold]
+fn write_down(history: &mut Vec<HistoryEntry>, entry: impl FnOnce() -> HistoryEntry) {
+    history.push(entry());
 }
 
 /// Leaves the counter so many numbers that it never comes to its end.
